@@ -25,7 +25,7 @@ use serde_json::Value;
 ///   sends running totals; a count that does not come again stays.
 ///
 /// The makers never fail and never panic. Only a whole number that is not negative is a count,
-/// `12.0` included; text, fractions and nulls are as good as absent. Where a count is a sum that
+/// `12.0` included; fractions, nulls and text (but for HTTP headers) are as good as absent. Where a count is a sum that
 /// does not fit into a `u64`, it is `None`. A value that does not serialize to JSON gives an empty
 /// `Usage`. The answer is serialized to be read, so where that is a lot (thousands of embeddings,
 /// images), hand over its usage object.
@@ -244,7 +244,7 @@ impl Usage {
     ///
     /// `inputTokens` leaves the cached tokens out, so the input is
     /// `inputTokens + cacheReadInputTokens + cacheWriteInputTokens`
-    /// ([source](https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html)).
+    /// ([source](https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html)).
     /// Bedrock does not report reasoning by itself.
     ///
     /// InvokeModel answers with the model's own body. Read are those of Nova, Claude, Llama, Titan,
@@ -347,7 +347,6 @@ const OPENAI_RESPONSES: Dialect = Dialect {
     cache_write: &["/input_tokens_details/cache_write_tokens"],
     output: &["/output_tokens"],
     reasoning: &["/output_tokens_details/reasoning_tokens"],
-    total: &["/total_tokens"],
     ..SILENT
 };
 
@@ -425,7 +424,7 @@ const BEDROCK_MODELS: Dialect = Dialect {
 
 /// Response headers, in the case that AWS sends and in the one that HTTP libraries make of it.
 const BEDROCK_HEADERS: Dialect = Dialect {
-    homes: &["", "/headers"],
+    homes: &[""],
     input: &[
         "/x-amzn-bedrock-input-token-count",
         "/X-Amzn-Bedrock-Input-Token-Count",
