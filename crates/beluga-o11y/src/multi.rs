@@ -98,9 +98,7 @@ impl TraceExporter for MultiExporter {
         let mut failures: Vec<_> = reports.into_iter().flat_map(|r| r.failures).collect();
         failures.sort_by_key(|failure| failure.index);
         failures.dedup_by_key(|failure| failure.index);
-        let mut report = BatchReport::default();
-        report.failures = failures;
-        Ok(report)
+        Ok(BatchReport { failures })
     }
 
     async fn flush(&self) -> Result<(), ExportError> {
