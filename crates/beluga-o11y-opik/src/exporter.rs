@@ -103,6 +103,21 @@ impl OpikExporter {
         check::check(&self.inner).await
     }
 
+    /// Appends to two buffers the trace and the span that a call would be sent as now, and sends
+    /// nothing: for a dry run, and to see what Opik gets.
+    ///
+    /// # Errors
+    ///
+    /// As [`export_llm_call`](TraceExporter::export_llm_call) for a call that Opik would refuse. The buffers are then as they were.
+    pub fn encode(
+        &self,
+        call: &LLMCallData,
+        trace: &mut Vec<u8>,
+        span: &mut Vec<u8>,
+    ) -> Result<(), ExportError> {
+        convert::write(call, &self.inner.target, Utc::now(), trace, span)
+    }
+
     /// Writes the elements of a request's two bodies, sends both at once, and gives the first error.
     async fn send(&self, connection: &Connection, bodies: Bodies) -> Result<(), ExportError> {
         let (traces, spans) = bodies.finish();
