@@ -2,8 +2,7 @@
 
 use std::{error::Error, fs::OpenOptions, io::Write, path::PathBuf};
 
-use async_trait::async_trait;
-use beluga_o11y::{ExportError, LLMCallData, TraceExporter};
+use beluga_o11y::{ExportError, LLMCallData, TraceExporter, async_trait};
 
 /// Appends each call to a file, as one line of JSON.
 struct JsonLines(PathBuf);

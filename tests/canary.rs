@@ -1,1 +1,318 @@
+//! A key and a prompt, searched for wherever they must not be: every log level, `Debug`, `Display`,
+//! errors with their sources, panics.
+//!
+//! What a sandbox gives back (`Trace`, `Span`, `Request`) is content by purpose and not searched.
 
+use std::{
+    error::Error,
+    fmt::{Debug, Display},
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use beluga_o11y::{
+    CallError, CallSink, ExportError, InMemoryExporter, Json, LLMCallData, MultiExporter,
+    TraceExporter, Usage, async_trait,
+};
+use beluga_o11y_http::{HttpRequest, HttpSender, SecretHeaderValue};
+use beluga_o11y_opik::{OpikAuthorization, OpikExporter, OpikExporterBuilder};
+use beluga_o11y_sandbox::{Fault, OpikCloud, Sandbox};
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+const KEY: &str = "canary-key-5d41402a";
+const PROMPT: &str = "canary-prompt-bc4b2a76";
+
+/// All that was logged, printed for debugging or shown.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<u8>>>);
+
+impl Seen {
+    fn debug(&self, value: &dyn Debug) {
+        self.add(&format!("{value:?}\n{value:#?}\n"));
+    }
+
+    fn error(&self, error: &(dyn Error + 'static)) {
+        self.debug(&error);
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.show(&error);
+            next = error.source();
+        }
+    }
+
+    fn show(&self, value: &dyn Display) {
+        self.add(&format!("{value}\n"));
+    }
+
+    fn add(&self, text: &str) {
+        self.0.lock().unwrap().extend_from_slice(text.as_bytes());
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl io::Write for Seen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Seen {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn call() -> LLMCallData {
+    LLMCallData::new("openai", "gpt-4o")
+        .with_name(PROMPT)
+        .with_messages(json!([{"role": "user", "content": PROMPT}]))
+        .with_response(PROMPT)
+        .with_model_parameters(json!({PROMPT: PROMPT}))
+        .with_error(CallError::new(PROMPT).with_kind(PROMPT).with_trace(PROMPT))
+        .with_session_id(PROMPT)
+        .with_user_id(PROMPT)
+        .with_tag(PROMPT)
+        .with_trace_id(PROMPT)
+        .with_parent_span_id(PROMPT)
+        .with_metadata(PROMPT, PROMPT)
+}
+
+fn deep() -> Value {
+    (0..200).fold(json!(PROMPT), |inner, _| json!([inner]))
+}
+
+struct Panics;
+
+#[async_trait]
+impl TraceExporter for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    async fn export_llm_call(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        panic!("with {call:?}");
+    }
+}
+
+fn builder(url: &str) -> OpikExporterBuilder {
+    OpikExporter::builder()
+        .with_base_url(url)
+        .with_api_key(KEY)
+        .with_header("x-gateway-key", KEY)
+        .with_timeout(Duration::from_secs(2))
+}
+
+#[test]
+fn neither_key_nor_prompt_is_seen_anywhere() {
+    let seen = Seen::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(seen.clone())
+        .with_ansi(false)
+        .init();
+    let hook = seen.clone();
+    std::panic::set_hook(Box::new(move |info| hook.show(&info)));
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(exports(&seen));
+    configuration(&seen);
+    records(&seen);
+
+    let _ = std::panic::take_hook();
+    let text = seen.text();
+    // The net is cast: logs of the HTTP stack, our own errors, and a panic are in it.
+    for expected in [
+        "TRACE",
+        "opik: export: 401 Unauthorized",
+        "with LLMCallData",
+        "DEBUG",
+    ] {
+        assert!(text.contains(expected), "nothing of {expected:?} was seen");
+    }
+    for canary in [KEY, PROMPT] {
+        let around = text.find(canary).map(|at| {
+            let start = text[..at].rfind('\n').unwrap_or(0);
+            text[start..].chars().take(400).collect::<String>()
+        });
+        assert_eq!(around, None, "{canary} was seen");
+    }
+}
+
+async fn exports(seen: &Seen) {
+    let account = OpikCloud::new(KEY);
+    let sandbox = Sandbox::builder().with_cloud(account).start().unwrap();
+    let url = sandbox.opik_url();
+    let opik = builder(&url).build().unwrap();
+    seen.debug(&opik);
+    seen.debug(&sandbox);
+    opik.export_llm_call(&call()).await.unwrap();
+    assert_eq!(sandbox.traces().len(), 1);
+    seen.debug(&opik.check().await.unwrap());
+
+    // Servers quote what they were sent: in bodies, in headers, in the targets of redirects.
+    let quote = json!({"code": 400, "message": format!("{PROMPT} {KEY}")}).to_string();
+    for status in [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 503] {
+        sandbox.inject(
+            Fault::status(status)
+                .with_body(&quote)
+                .with_header("x-q", PROMPT)
+                .times(4),
+        );
+        let error = opik.export_llm_call(&call()).await.unwrap_err();
+        seen.error(&error);
+        sandbox.clear_faults();
+    }
+    let targets = [
+        format!("https://elsewhere.example/{KEY}?{PROMPT}"),
+        format!("/{KEY}"),
+    ];
+    for target in targets {
+        sandbox.inject(Fault::redirect(target).times(2));
+        seen.error(&opik.export_llm_call(&call()).await.unwrap_err());
+    }
+    for fault in [Fault::reset().times(2), Fault::silence().times(2)] {
+        sandbox.inject(fault);
+        seen.error(&opik.export_llm_call(&call()).await.unwrap_err());
+    }
+    sandbox.inject(
+        Fault::status(401)
+            .with_body(&quote)
+            .on("/v1/private/auth")
+            .always(),
+    );
+    seen.error(&opik.check().await.unwrap_err());
+
+    let wrong = builder(&url)
+        .with_api_key(format!("{KEY}-wrong"))
+        .build()
+        .unwrap();
+    seen.error(&wrong.export_llm_call(&call()).await.unwrap_err());
+    let bare = builder(&url)
+        .with_authorization(OpikAuthorization::Bare)
+        .build()
+        .unwrap();
+    seen.debug(&bare);
+    drop(sandbox);
+    seen.error(&opik.export_llm_call(&call()).await.unwrap_err());
+    seen.error(&opik.check().await.unwrap_err());
+
+    for bad in [
+        call().with_messages(deep()),
+        call().with_metadata(PROMPT, deep()),
+        call().with_cost(f64::NAN),
+        call().with_tokens(u64::MAX, 1),
+    ] {
+        seen.error(&opik.export_llm_call(&bad).await.unwrap_err());
+    }
+
+    let multi = MultiExporter::new().with(Panics).with(opik);
+    seen.debug(&multi);
+    seen.error(&multi.export_llm_call(&call()).await.unwrap_err());
+}
+
+fn configuration(seen: &Seen) {
+    let key_with_server = format!("{KEY}*{KEY}");
+    let bad_key = format!("{KEY}\nX: {KEY}");
+    let with_user = format!("https://user:{KEY}@opik.example.com/api");
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{KEY}\n-----END CERTIFICATE-----");
+    let url = "https://opik.example.com/api";
+    for builder in [
+        OpikExporter::builder().with_api_key(key_with_server),
+        builder(url).with_api_key(bad_key),
+        builder(&with_user),
+        builder(&format!("https://opik.example.com/?key={KEY}")),
+        builder(&format!("nonsense {KEY}")),
+        builder(url).with_header("x-key", format!("{KEY}\r\n")),
+        builder(url).with_header(format!("{KEY} x"), "x"),
+        builder(url).with_root_certificate_pem(pem.clone()),
+        builder(url).with_client_identity_pem(pem),
+        builder(url).with_proxy(format!("nonsense://u:{KEY}@proxy")),
+        builder("http://opik.example.com/api"),
+    ] {
+        seen.debug(&builder);
+        seen.error(&builder.build().unwrap_err());
+    }
+    let fine = builder(url).with_proxy(format!("http://u:{KEY}@localhost:3128"));
+    seen.debug(&fine);
+    seen.debug(&fine.build().unwrap());
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("opik.config");
+    let vars = |path: &std::path::Path| {
+        [
+            ("OPIK_CONFIG_PATH", Some(path.to_owned().into_os_string())),
+            ("OPIK_API_KEY", None),
+            ("OPIK_URL_OVERRIDE", None),
+        ]
+    };
+    for text in [
+        format!("[opik]\n{KEY}\n"),
+        format!("{KEY}\n"),
+        format!("[opik]\ntrack_disable={KEY}\n"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = temp_env::with_vars(vars(&file), || OpikExporter::from_env().unwrap_err());
+        seen.error(&error);
+    }
+    let missing = dir.path().join("missing");
+    temp_env::with_vars(vars(&missing), || {
+        let with_key = OpikExporter::builder().from_env().with_api_key(KEY);
+        seen.debug(&with_key);
+        seen.debug(&with_key.build().unwrap());
+    });
+
+    let secret = SecretHeaderValue::new(KEY).unwrap();
+    let request = HttpRequest::post("x", "application/json", PROMPT).with_authorization(&secret);
+    seen.debug(&secret);
+    seen.debug(&request);
+    let sender = HttpSender::builder(url).with_header("x-key", KEY.to_owned());
+    seen.debug(&sender);
+    seen.debug(&sender.build().unwrap());
+}
+
+fn records(seen: &Seen) {
+    let call = call();
+    seen.debug(&call);
+    seen.debug(&Json::new(PROMPT));
+    seen.debug(&call.error);
+    let sink = InMemoryExporter::new();
+    sink.submit(call.clone());
+    seen.debug(&sink);
+    seen.debug(&sink.calls());
+    seen.debug(&sink.submit(call.clone().with_messages(deep())));
+    let mut guard = sink.start("openai", "gpt-4o");
+    guard.partial(PROMPT);
+    guard.messages(PROMPT);
+    seen.debug(&guard);
+    guard.finish(Usage::new(1, 2));
+    let thread = std::thread::spawn({
+        let (sink, call) = (sink.clone(), call.clone());
+        move || {
+            let mut guard = sink.start("openai", "gpt-4o");
+            guard.partial(PROMPT);
+            panic!("with {call:?} {guard:?}");
+        }
+    });
+    thread.join().unwrap_err();
+
+    seen.error(&call.with_response(deep()).validate().unwrap_err());
+    seen.error(&Json::parse(PROMPT).unwrap_err());
+    let error = ExportError::rejected("opik", "no").with_response_snippet(PROMPT);
+    seen.error(&error);
+    assert_eq!(error.response_snippet(), Some(PROMPT));
+}

@@ -1,1 +1,149 @@
+//! `from_env()` in a process of its own, since the environment belongs to all threads.
 
+use std::{fs, path::Path};
+
+use beluga_o11y::{LLMCallData, TraceExporter};
+use beluga_o11y_opik::{OpikConfigError, OpikExporter};
+use beluga_o11y_sandbox::Sandbox;
+
+const ALL: [&str; 10] = [
+    "BELUGA_O11Y_ALLOW_HTTP",
+    "BELUGA_O11Y_DISABLED",
+    "HOME",
+    "OPIK_API_KEY",
+    "OPIK_CONFIG_PATH",
+    "OPIK_ENVIRONMENT",
+    "OPIK_PROJECT_NAME",
+    "OPIK_TRACK_DISABLE",
+    "OPIK_URL_OVERRIDE",
+    "OPIK_WORKSPACE",
+];
+
+/// Runs with these variables and no others that matter. Tests in this file take turns.
+fn with_env<T>(home: &Path, vars: &[(&str, &str)], run: impl FnOnce() -> T) -> T {
+    let home = home
+        .to_str()
+        .expect("a temporary directory has a plain name");
+    let all = ALL.map(|name| {
+        let given = vars
+            .iter()
+            .find(|(given, _)| *given == name)
+            .map(|(_, value)| *value);
+        (name, if name == "HOME" { Some(home) } else { given })
+    });
+    temp_env::with_vars(all, run)
+}
+
+fn from_env(home: &Path, vars: &[(&str, &str)]) -> Result<OpikExporter, OpikConfigError> {
+    with_env(home, vars, OpikExporter::from_env)
+}
+
+#[test]
+fn variables_and_file_make_an_exporter() {
+    let home = tempfile::tempdir().unwrap();
+    let error = from_env(home.path(), &[]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("opik: API key is required for www.comet.com")
+    );
+
+    let file =
+        "[opik]\nurl_override = http://localhost:5173/api\nworkspace = file\nproject_name = p\n";
+    fs::write(home.path().join(".opik.config"), file).unwrap();
+    let vars = [("OPIK_WORKSPACE", "env"), ("OPIK_ENVIRONMENT", "staging")];
+    let config = from_env(home.path(), &vars).unwrap().config().clone();
+    assert_eq!(config.base_url, "http://localhost:5173/api");
+    assert_eq!(config.workspace, "env");
+    assert_eq!(config.project.as_deref(), Some("p"));
+    assert_eq!(config.environment.as_deref(), Some("staging"));
+
+    let other = home.path().join("other.ini");
+    fs::write(&other, "[opik]\nurl_override = http://localhost:1\n").unwrap();
+    let vars = [("OPIK_CONFIG_PATH", other.to_str().unwrap())];
+    let config = from_env(home.path(), &vars).unwrap().config().clone();
+    assert_eq!(
+        (config.base_url.as_str(), config.workspace.as_str()),
+        ("http://localhost:1", "default")
+    );
+}
+
+#[test]
+fn builder_alone_reads_nothing_and_code_beats_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(".opik.config"), "nonsense").unwrap();
+    let vars = [
+        ("OPIK_WORKSPACE", "env"),
+        ("OPIK_API_KEY", "key"),
+        ("OPIK_CONFIG_PATH", "/nonexistent/opik.config"),
+    ];
+    with_env(home.path(), &vars, || {
+        let builder = || OpikExporter::builder().with_base_url("http://localhost:1");
+        let alone = builder().build().unwrap().config().clone();
+        assert_eq!(
+            (alone.workspace.as_str(), alone.has_api_key),
+            ("default", false)
+        );
+        for builder in [
+            builder().with_workspace("code").from_env(),
+            builder().from_env().with_workspace("code"),
+        ] {
+            let config = builder.build().unwrap().config().clone();
+            assert_eq!(
+                (config.workspace.as_str(), config.has_api_key),
+                ("code", true)
+            );
+        }
+    });
+}
+
+#[test]
+fn mistakes_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let text = |vars: &[(&str, &str)]| from_env(home.path(), vars).unwrap_err().to_string();
+    assert_eq!(
+        text(&[("OPIK_TRACK_DISABLE", "perhaps")]),
+        "opik: OPIK_TRACK_DISABLE must be true or false"
+    );
+    let http = [
+        ("OPIK_URL_OVERRIDE", "http://opik.example.com/api"),
+        ("OPIK_API_KEY", "key"),
+    ];
+    assert!(text(&http).contains("BELUGA_O11Y_ALLOW_HTTP=true"));
+    let allowed = [http[0], http[1], ("BELUGA_O11Y_ALLOW_HTTP", "true")];
+    from_env(home.path(), &allowed).unwrap();
+    fs::write(home.path().join(".opik.config"), "[opik]\nnonsense\n").unwrap();
+    assert!(text(&[]).contains(".opik.config:2: "));
+}
+
+#[test]
+fn switched_off_it_accepts_and_sends_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start().unwrap();
+    let url = sandbox.opik_url();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for switch in ["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"] {
+        // Not even a key is wanted then.
+        assert!(
+            from_env(home.path(), &[(switch, "true")])
+                .unwrap()
+                .config()
+                .disabled
+        );
+        let vars = [(switch, "true"), ("OPIK_URL_OVERRIDE", &url)];
+        let opik = from_env(home.path(), &vars).unwrap();
+        let call = LLMCallData::new("openai", "gpt-4o");
+        runtime.block_on(opik.export_llm_call(&call)).unwrap();
+        assert!(
+            runtime
+                .block_on(opik.export_batch(&[&call]))
+                .unwrap()
+                .is_complete()
+        );
+        assert!(runtime.block_on(opik.check()).is_err());
+    }
+    assert_eq!(sandbox.request_count(), 0);
+}

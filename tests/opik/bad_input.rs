@@ -36,7 +36,11 @@ fn bad_calls() -> Vec<(LLMCallData, ExportErrorKind, &'static str)> {
             Rejected,
             "the start is 2262-",
         ),
-        (call().with_duration(Duration::MAX), Rejected, "the start is -262143-"),
+        (
+            call().with_duration(Duration::MAX),
+            Rejected,
+            "the start is -262143-",
+        ),
         (
             call().with_tokens(1 << 31, 0),
             Rejected,

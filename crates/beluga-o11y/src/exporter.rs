@@ -19,8 +19,7 @@ use crate::{ExportError, ExportErrorKind, LLMCallData};
 /// - A dropped future is a cancelled export: whether the backend has the call is then unknown.
 ///
 /// ```
-/// use async_trait::async_trait;
-/// use beluga_o11y::{ExportError, LLMCallData, TraceExporter};
+/// use beluga_o11y::{ExportError, LLMCallData, TraceExporter, async_trait};
 ///
 /// #[derive(Debug)]
 /// struct Print;

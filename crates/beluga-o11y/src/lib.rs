@@ -23,6 +23,8 @@ mod record_json;
 mod sink;
 mod usage;
 
+/// For `impl TraceExporter`, so that an exporter needs no other crate.
+pub use async_trait::async_trait;
 pub use call_error::CallError;
 pub use error::{ExportError, ExportErrorKind, MAX_SNIPPET_BYTES};
 pub use exporter::{BatchFailure, BatchReport, TraceExporter};
