@@ -1,4 +1,33 @@
-//! Sends LLM calls to [Opik](https://www.comet.com/site/products/opik/).
+//! Sends LLM calls to [Opik](https://www.comet.com/site/products/opik/), the cloud or one's own.
+//!
+//! ```no_run
+//! use beluga_o11y::{LLMCallData, TraceExporter};
+//! use beluga_o11y_opik::OpikExporter;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let opik = OpikExporter::from_env()?;
+//! opik.export_llm_call(&LLMCallData::new("openai", "gpt-4o").with_tokens(500, 150)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each call becomes a trace and, because Opik computes tokens and cost from spans, one span of type
+//! `llm`. Both are written by Opik's batch endpoints, so sending a call again replaces it.
+//!
+//! # Features
+//!
+//! | feature | TLS |
+//! |---|---|
+//! | `rustls` (default) | rustls with aws-lc-rs and the certificates that the platform trusts |
+//! | `rustls-no-provider` | rustls with the crypto provider that the program installed as its default |
+//! | `native-tls` | OpenSSL, Schannel or Secure Transport |
+//!
+//! # Errors
+//!
+//! What is wrong with the settings is an [`OpikConfigError`] of [`OpikExporterBuilder::build`], what went
+//! wrong with an export is a [`beluga_o11y::ExportError`], and what [`OpikExporter::check`] finds is an
+//! [`OpikCheckError`].
+
 mod auth;
 mod builder;
 mod check;
