@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p beluga-o11y-opik`; compare the medians of one run.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
+
 use std::time::Duration;
 
 use beluga_o11y::LLMCallData;
