@@ -1,0 +1,215 @@
+//! The sandbox itself: started, asked, stopped.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::auth::OpikCloud;
+use crate::fault::Fault;
+use crate::ids::IdWindow;
+use crate::record::{Span, Trace};
+use crate::request::{Log, Request};
+use crate::server;
+use crate::shared::Shared;
+use crate::store::Store;
+use crate::wire::{SpanOwn, TraceOwn};
+
+/// A running server that behaves like Opik. It listens on 127.0.0.1 only, and stops when it is dropped.
+///
+/// It runs in a thread of its own, so it works in synchronous tests and under any async runtime. Dropping it closes
+/// every connection, also hanging ones, and waits for the thread.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Starts a sandbox with the rules of a self-hosted installation, on a free port.
+    ///
+    /// # Errors
+    /// No port or no thread is to be had.
+    pub fn start() -> io::Result<Self> {
+        Self::builder().start()
+    }
+
+    /// A sandbox to be configured.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::default()
+    }
+
+    /// The base URL to give to a client: `http://127.0.0.1:PORT/opik/api`.
+    ///
+    /// The API is there under `/api` and under no prefix as well, as in real installations.
+    pub fn opik_url(&self) -> String {
+        format!("http://{}/opik/api", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The stored traces, one per row, in the order in which the rows first arrived.
+    pub fn traces(&self) -> Vec<Trace> {
+        self.shared.store().records::<TraceOwn>()
+    }
+
+    /// The stored spans, one per row, in the order in which the rows first arrived.
+    pub fn spans(&self) -> Vec<Span> {
+        self.shared.store().records::<SpanOwn>()
+    }
+
+    /// The trace with this id; if several projects or workspaces have one, the last updated.
+    pub fn trace(&self, id: Uuid) -> Option<Trace> {
+        self.shared.store().record::<TraceOwn>(id, None)
+    }
+
+    /// The span with this id; if several projects or workspaces have one, the last updated.
+    pub fn span(&self, id: Uuid) -> Option<Span> {
+        self.shared.store().record::<SpanOwn>(id, None)
+    }
+
+    /// The requests that arrived, in order: the newest 10 000, unless
+    /// [`with_request_log`](SandboxBuilder::with_request_log) says otherwise. What is not HTTP is not here, nor are
+    /// requests to the sandbox's own endpoints.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.log().requests()
+    }
+
+    /// How many requests arrived since the start or the last [`clear`](Self::clear), kept or not.
+    pub fn request_count(&self) -> u64 {
+        self.shared.log().count()
+    }
+
+    /// Forgets all projects, traces, spans and requests. Faults stay.
+    pub fn clear(&self) {
+        *self.shared.store() = Store::default();
+        self.shared.log().clear();
+    }
+
+    /// Makes it misbehave from the next request on. Several faults are tried in the order of their injection.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.faults().push(fault);
+    }
+
+    /// Makes it behave again; what is hanging already goes on hanging.
+    pub fn clear_faults(&self) {
+        self.shared.faults().clear();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Configures a [`Sandbox`].
+#[derive(Debug, Clone)]
+pub struct SandboxBuilder {
+    port: u16,
+    accounts: Vec<OpikCloud>,
+    max_body_bytes: Option<u64>,
+    id_window: Duration,
+    request_log: usize,
+}
+
+impl Default for SandboxBuilder {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            accounts: Vec::new(),
+            max_body_bytes: None,
+            id_window: Duration::from_secs(24 * 60 * 60),
+            request_log: 10_000,
+        }
+    }
+}
+
+impl SandboxBuilder {
+    /// The port to listen on. Default: 0, a free one.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Applies the cloud's rules and lets this account in. Called again, it adds an account. Default: self-hosted rules.
+    #[must_use]
+    pub fn with_cloud(mut self, account: OpikCloud) -> Self {
+        self.accounts.push(account);
+        self
+    }
+
+    /// Refuses with 413 a body of more bytes on the wire, that is, as it is sent, compressed or not.
+    ///
+    /// Default: none, as up to Opik 2.1.24. The cloud's limit is about 50 MB; a self-hosted backend after 2.1.24 has
+    /// 512 MB. Whatever is set, a body of more than 256 MiB, packed or unpacked, is refused (the cloud's limit for
+    /// unpacked ones), so that a hostile one cannot take all memory.
+    #[must_use]
+    pub fn with_max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = Some(bytes);
+        self
+    }
+
+    /// How far the time inside a new id may be from now, both ways. Default: 24 hours (Opik:
+    /// `UuidV7TimestampValidator`, `uuidValidation.window`; a real one has 12 hours to 45 days).
+    ///
+    /// A wide window lets recorded traffic be replayed.
+    #[must_use]
+    pub fn with_id_window(mut self, window: Duration) -> Self {
+        self.id_window = window;
+        self
+    }
+
+    /// How many requests [`Sandbox::requests`] keeps. Default: 10 000, and of their bodies at most 64 MiB. With 0 a
+    /// load test leaves nothing behind but its rows.
+    #[must_use]
+    pub fn with_request_log(mut self, requests: usize) -> Self {
+        self.request_log = requests;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The port is taken, or no port or no thread is to be had.
+    pub fn start(self) -> io::Result<Sandbox> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            accounts: self.accounts,
+            max_body_bytes: self.max_body_bytes,
+            id_window: IdWindow(self.id_window),
+            store: Mutex::default(),
+            log: Mutex::new(Log::new(self.request_log)),
+            faults: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let served = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("beluga-o11y-sandbox".to_owned())
+            .spawn(move || runtime.block_on(server::serve(listener, served, stopped)))?;
+        Ok(Sandbox {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
