@@ -3,7 +3,10 @@
 //!
 //! `cargo bench -p beluga-o11y-opik`; compare the medians of one run.
 
-#![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
+#![expect(
+    clippy::expect_used,
+    reason = "a bench that cannot be set up has nothing to measure"
+)]
 
 use std::time::Duration;
 

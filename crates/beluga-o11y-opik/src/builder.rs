@@ -9,8 +9,9 @@ use crate::{
     OpikAuthorization, OpikConfig, OpikConfigError, OpikExporter,
     auth::Auth,
     config::{self, Layer},
+    connection::Connection,
     convert::Target,
-    exporter::{Connection, Inner},
+    exporter::Inner,
 };
 
 const MAX_RECORD_BYTES: usize = 20_000_000;
@@ -197,7 +198,7 @@ impl OpikExporterBuilder {
         };
         Ok(OpikExporter::new(Inner {
             config,
-            connection: (!disabled).then_some(Connection { sender, auth }),
+            connection: (!disabled).then(|| Connection::new(sender, auth)),
             target: Target {
                 project,
                 environment,

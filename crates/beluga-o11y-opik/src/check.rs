@@ -1,9 +1,9 @@
 //! Is Opik there, is the key good, does the workspace exist?
 
-use beluga_o11y_http::{HttpError, HttpRequest, HttpResponse};
+use beluga_o11y_http::HttpError;
 use serde::Deserialize;
 
-use crate::exporter::{Connection, Inner};
+use crate::{OpikConfig, connection::Connection};
 
 /// What a check found: everything is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,35 +70,35 @@ pub enum OpikCheckError {
     },
 }
 
-pub(crate) async fn check(inner: &Inner) -> Result<OpikCheck, OpikCheckError> {
-    let connection = inner.connection.as_ref().ok_or(OpikCheckError::Disabled)?;
-    healthy(inner, connection).await?;
+pub(crate) async fn check(
+    connection: &Connection,
+    config: &OpikConfig,
+) -> Result<OpikCheck, OpikCheckError> {
+    healthy(connection, config).await?;
     let version = version(connection).await?;
-    credentials(inner, connection).await?;
+    credentials(connection, config).await?;
     Ok(OpikCheck {
         version,
-        workspace: inner.config.workspace.clone(),
+        workspace: config.workspace.clone(),
     })
 }
 
-async fn get(connection: &Connection, path: &'static str) -> Result<HttpResponse, OpikCheckError> {
-    let response = connection.sender.send(HttpRequest::get(path)).await;
-    response.map_err(OpikCheckError::Unreachable)
-}
-
-async fn healthy(inner: &Inner, connection: &Connection) -> Result<(), OpikCheckError> {
+async fn healthy(connection: &Connection, config: &OpikConfig) -> Result<(), OpikCheckError> {
     #[derive(Deserialize)]
     struct Ping {
         healthy: bool,
     }
-    let response = get(connection, "is-alive/ping").await?;
+    let response = connection
+        .get("is-alive/ping")
+        .await
+        .map_err(OpikCheckError::Unreachable)?;
     let status = response.status();
     match serde_json::from_slice::<Ping>(response.body()) {
         Ok(Ping { healthy: true }) if response.is_success() => Ok(()),
         Ok(Ping { .. }) => Err(OpikCheckError::Unhealthy { status }),
         Err(_) if status >= 500 => Err(OpikCheckError::Unhealthy { status }),
         Err(_) => Err(OpikCheckError::NotOpik {
-            base_url: inner.config.base_url.clone(),
+            base_url: config.base_url.clone(),
             status,
         }),
     }
@@ -110,19 +110,21 @@ async fn version(connection: &Connection) -> Result<Option<String>, OpikCheckErr
     struct Version {
         version: String,
     }
-    let response = get(connection, "is-alive/ver").await?;
+    let response = connection
+        .get("is-alive/ver")
+        .await
+        .map_err(OpikCheckError::Unreachable)?;
     let version = serde_json::from_slice::<Version>(response.body()).ok();
     Ok(version.map(|version| version.version))
 }
 
-async fn credentials(inner: &Inner, connection: &Connection) -> Result<(), OpikCheckError> {
-    let request = HttpRequest::post("v1/private/auth", "application/json", "");
-    let response = connection.auth.send(&connection.sender, request).await;
+async fn credentials(connection: &Connection, config: &OpikConfig) -> Result<(), OpikCheckError> {
+    let response = connection.post("v1/private/auth", Vec::new()).await;
     let response = response.map_err(OpikCheckError::Unreachable)?;
-    let workspace = inner.config.workspace.clone();
+    let workspace = config.workspace.clone();
     match response.status() {
         200..300 => Ok(()),
-        401 if inner.config.has_api_key => Err(OpikCheckError::KeyRefused),
+        401 if config.has_api_key => Err(OpikCheckError::KeyRefused),
         401 => Err(OpikCheckError::KeyMissing),
         403 => Err(OpikCheckError::WorkspaceForbidden { workspace }),
         // The cloud's auth service says 400, a self-hosted server 404.
@@ -132,7 +134,7 @@ async fn credentials(inner: &Inner, connection: &Connection) -> Result<(), OpikC
         }
         status @ (408 | 429 | 500..) => Err(OpikCheckError::Busy { status }),
         status => Err(OpikCheckError::NotOpik {
-            base_url: inner.config.base_url.clone(),
+            base_url: config.base_url.clone(),
             status,
         }),
     }

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, ExportErrorKind, LLMCallData, TraceExporter};
-use beluga_o11y_http::{HttpRequest, HttpSender};
 use chrono::{DateTime, Utc};
 use futures_util::future::join;
 
 use crate::{
-    NAME, OpikCheck, OpikCheckError, OpikConfig, OpikConfigError, OpikExporterBuilder,
-    auth::Auth,
-    check,
+    NAME, OpikCheck, OpikCheckError, OpikConfig, OpikConfigError, OpikExporterBuilder, check,
+    connection::Connection,
     convert::{self, Target},
     error,
 };
@@ -59,12 +57,6 @@ pub(crate) struct Inner {
     pub(crate) max_request_bytes: usize,
 }
 
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) sender: HttpSender,
-    pub(crate) auth: Auth,
-}
-
 impl OpikExporter {
     /// Starts with the defaults. Nothing is read from the environment or a file unless
     /// [`OpikExporterBuilder::from_env`] is called.
@@ -100,7 +92,12 @@ impl OpikExporter {
     ///
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn check(&self) -> Result<OpikCheck, OpikCheckError> {
-        check::check(&self.inner).await
+        let connection = self
+            .inner
+            .connection
+            .as_ref()
+            .ok_or(OpikCheckError::Disabled)?;
+        check::check(connection, &self.inner.config).await
     }
 
     /// Appends to two buffers the trace and the span that a call would be sent as now, and sends
@@ -135,12 +132,8 @@ impl OpikExporter {
         path: &'static str,
         body: Vec<u8>,
     ) -> Result<(), ExportError> {
-        let request = HttpRequest::post(path, "application/json", body);
-        let response = connection
-            .auth
-            .send(&connection.sender, request)
-            .await
-            .map_err(|error| error.into_export_error(NAME))?;
+        let response = connection.post(path, body).await;
+        let response = response.map_err(|error| error.into_export_error(NAME))?;
         match error::from_response(&response) {
             Some(error) => Err(error),
             None => Ok(()),

@@ -32,6 +32,7 @@ mod auth;
 mod builder;
 mod check;
 mod config;
+mod connection;
 mod convert;
 mod error;
 mod exporter;
