@@ -1,6 +1,10 @@
 //! `from_env()` in a process of its own, since the environment belongs to all threads.
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use beluga_o11y::{LLMCallData, TraceExporter};
 use beluga_o11y_opik::{OpikConfigError, OpikExporter};
@@ -114,6 +118,62 @@ fn mistakes_are_named() {
     from_env(home.path(), &allowed).unwrap();
     fs::write(home.path().join(".opik.config"), "[opik]\nnonsense\n").unwrap();
     assert!(text(&[]).contains(".opik.config:2: "));
+}
+
+/// What is logged, line by line.
+fn logged(run: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let bytes = lines.0.lock().unwrap();
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn one_line_says_that_it_is_switched_off_or_that_the_named_file_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let lines = logged(|| {
+        from_env(home.path(), &[("BELUGA_O11Y_DISABLED", "true")]).unwrap();
+    });
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("switched off by BELUGA_O11Y_DISABLED"));
+
+    let url = ("OPIK_URL_OVERRIDE", "http://localhost:1");
+    let lines = logged(|| {
+        from_env(
+            home.path(),
+            &[url, ("OPIK_CONFIG_PATH", "~/missing.config")],
+        )
+        .unwrap();
+    });
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("WARN") && lines[0].contains("missing.config"),
+        "{lines:?}"
+    );
+    let lines = logged(|| {
+        from_env(home.path(), &[url]).unwrap();
+    });
+    assert_eq!(lines, [""; 0], "the default file may be missing");
 }
 
 #[test]

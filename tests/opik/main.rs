@@ -7,6 +7,7 @@ mod check;
 mod delivery;
 mod exact;
 mod faults;
+mod properties;
 
 use std::time::Duration;
 

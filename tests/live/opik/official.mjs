@@ -9,6 +9,7 @@ const root = base.replace(/\/opik\/api$/, "");
 const get = async (url) => (await fetch(url)).json();
 
 const client = new Opik({ projectName: "official-ts", apiUrl: base, workspaceName: "default" });
+await client.api.check.access({});
 const trace = client.trace({
   name: "chat",
   input: { q: "hi" },
@@ -64,5 +65,5 @@ assert.deepEqual(updated.input, { q: 1 });
 assert.deepEqual(updated.output, { a: 2 });
 const ours = (await get(`${root}/_sandbox/traces`)).filter((t) => t.project_name === "official-ts");
 assert.equal(ours.length, 2 + many.length);
-console.log("   2 traces, 1 span, 250 more traces, no request refused");
+console.log("   credential check, 2 traces, 1 span, 250 more traces, no request refused");
 process.exit(0);
