@@ -104,6 +104,21 @@ def by_the_official_client(provider, answer):
     return None
 
 
+# The counts that we send by the provider's family, whenever the answer has them. The client also sends
+# what else it finds, and OpenAI's newer words where an answer has those; Opik prices both alike.
+SHOWN = {"prompt_tokens", "completion_tokens", "total_tokens"}
+OURS = {
+    "openai": {
+        "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details.cached_tokens",
+        "completion_tokens_details.reasoning_tokens",
+    },
+    "anthropic": {"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"},
+    "bedrock": {"inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"},
+    "google_ai": {
+        "prompt_token_count", "candidates_token_count", "cached_content_token_count", "thoughts_token_count",
+    },
+}
+
 # Where our counts differ from the client's, on purpose, and under which keys.
 OURS_SUMS_COMPACTION = {
     # The client sums the iterations for what it shows, but sends the counts of the last one to be priced.
@@ -229,8 +244,8 @@ def expect_usage(one, span):
     official = by_the_official_client(one["provider"], one["answer"])
     if official is None:
         return 0
-    shown = {"prompt_tokens", "completion_tokens", "total_tokens"}
-    both = {key for key in official if key in sent or key in shown}
+    ours = SHOWN | {f"original_usage.{name}" for name in OURS[one["provider"]]}
+    both = {key for key in official if key in sent or key in ours}
     differs = {key for key in both if sent.get(key) != official[key]}
     check(f"{what}: counts that differ from the client's {official}", differs, DIFFERS.get(what, set()))
     return 1

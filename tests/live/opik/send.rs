@@ -114,6 +114,10 @@ fn by_hand() -> Vec<Meant> {
             LLMCallData::new("a", "b").with_response("Paris. ".repeat(50_000)),
         ),
         Meant::new(
+            "of version 4",
+            LLMCallData::new("a", "b").with_id(uuid::Uuid::new_v4()),
+        ),
+        Meant::new(
             "a year old",
             LLMCallData::new("a", "b").with_start_time(Utc::now() - TimeDelta::days(365)),
         ),
