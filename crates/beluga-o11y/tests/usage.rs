@@ -1,4 +1,6 @@
 //! `Usage` against answers as the providers give them, and against anything else.
+//!
+//! A golden file's `source` is where the shape of its answer is described; its values are made up.
 
 #![expect(
     clippy::unwrap_used,
