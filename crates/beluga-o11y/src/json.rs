@@ -24,6 +24,13 @@ pub enum JsonError {
     /// The text given to [`Json::parse`] is not JSON.
     #[error("the text is not valid JSON")]
     Syntax,
+    /// A string has half of a surrogate pair (`\\ud83d` alone), as texts have that were cut in the
+    /// middle of a character. It is no text in UTF-8, and a backend may refuse a whole batch for it.
+    #[error("a string holds half of a surrogate pair; it was cut in the middle of a character")]
+    LoneSurrogate,
+    /// A number is too large for the double precision in which backends read numbers.
+    #[error("a number is too large for double precision; make it a string")]
+    NumberOutOfRange,
 }
 
 /// JSON content of an LLM call: messages, an answer, parameters, a metadata value.
@@ -61,17 +68,13 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// [`JsonError::TooDeep`] or [`JsonError::NotSerializable`].
+    /// [`JsonError`], but not [`Syntax`](JsonError::Syntax).
     pub fn try_new<T: Serialize + ?Sized>(value: &T) -> Result<Self, JsonError> {
         let mut text = Vec::with_capacity(128);
         let mut limit = DepthLimit::default();
         let mut serializer = serde_json::Serializer::with_formatter(&mut text, &mut limit);
         if value.serialize(&mut serializer).is_err() {
-            return Err(if limit.exceeded {
-                JsonError::TooDeep
-            } else {
-                JsonError::NotSerializable
-            });
+            return Err(limit.error.unwrap_or(JsonError::NotSerializable));
         }
         String::from_utf8(text)
             .ok()
@@ -84,7 +87,7 @@ impl Json {
     ///
     /// # Errors
     ///
-    /// [`JsonError::Syntax`] or [`JsonError::TooDeep`].
+    /// [`JsonError`], but not [`NotSerializable`](JsonError::NotSerializable).
     ///
     /// ```
     /// use beluga_o11y::Json;
@@ -103,10 +106,11 @@ impl Json {
     }
 
     fn from_raw(raw: Box<RawValue>) -> Self {
-        if depth(raw.get()) > MAX_JSON_DEPTH {
-            return Self(Err(JsonError::TooDeep));
-        }
-        Self(Ok(raw.into()))
+        Self(match checked_depth(raw.get()) {
+            Ok(depth) if depth > MAX_JSON_DEPTH => Err(JsonError::TooDeep),
+            Ok(_) => Ok(raw.into()),
+            Err(error) => Err(error),
+        })
     }
 
     /// The JSON text; `null` for content that could not be kept.
@@ -170,30 +174,80 @@ impl Serialize for Json {
     }
 }
 
-/// Never fails for JSON that is too deep: that is held as [`JsonError::TooDeep`].
+/// Never fails for JSON that cannot be kept: that is held as its [`JsonError`].
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self::from_raw)
     }
 }
 
-/// Counts levels without recursion, so that no input can exhaust the stack. The text must be JSON.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
+/// Counts levels without recursion, so that no input can exhaust the stack, and looks for what is
+/// valid JSON but cannot be stored. The text must be JSON.
+fn checked_depth(text: &str) -> Result<usize, JsonError> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        at = match byte {
+            b'"' => after_string(bytes, at + 1)?,
+            b'-' | b'0'..=b'9' => after_number(text, at)?,
+            b'[' | b'{' => {
                 depth += 1;
                 deepest = deepest.max(depth);
+                at + 1
             }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                at + 1
+            }
+            _ => at + 1,
+        };
     }
-    deepest
+    Ok(deepest)
+}
+
+/// The place after a string, from the place after its opening quote.
+fn after_string(bytes: &[u8], mut at: usize) -> Result<usize, JsonError> {
+    // Whether a high surrogate stands right before.
+    let mut open = false;
+    loop {
+        let escaped = match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(b'\\'), Some(b'u')) => hex(bytes.get(at + 2..at + 6)),
+            _ => None,
+        };
+        let low = matches!(escaped, Some(0xdc00..=0xdfff));
+        if low != open {
+            return Err(JsonError::LoneSurrogate);
+        }
+        open = matches!(escaped, Some(0xd800..=0xdbff));
+        at += match bytes.get(at) {
+            None => return Ok(at),
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') if escaped.is_some() => 6,
+            Some(b'\\') => 2,
+            Some(_) => 1,
+        };
+    }
+}
+
+fn hex(digits: Option<&[u8]>) -> Option<u16> {
+    u16::from_str_radix(std::str::from_utf8(digits?).ok()?, 16).ok()
+}
+
+/// The place after a number.
+fn after_number(text: &str, at: usize) -> Result<usize, JsonError> {
+    // Fewer digits than this, without an exponent, fit in double precision.
+    const SAFE_DIGITS: usize = 300;
+    let rest = text.get(at..).unwrap_or_default();
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    let number = rest
+        .split_once(|c| !is_part(c))
+        .map_or(rest, |(number, _)| number);
+    if (number.len() > SAFE_DIGITS || number.contains(['e', 'E']))
+        && !number.parse::<f64>().is_ok_and(f64::is_finite)
+    {
+        return Err(JsonError::NumberOutOfRange);
+    }
+    Ok(at + number.len())
 }
 
 /// Compact JSON that stops as soon as it gets too deep: a value of 10,000 levels is given up at
@@ -201,20 +255,21 @@ fn depth(text: &str) -> usize {
 #[derive(Default)]
 struct DepthLimit {
     depth: usize,
-    exceeded: bool,
+    error: Option<JsonError>,
 }
 
 impl DepthLimit {
-    fn check(&mut self, more: usize) -> io::Result<()> {
-        if self.depth + more > MAX_JSON_DEPTH {
-            self.exceeded = true;
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(())
+    fn check(&mut self, more: Result<usize, JsonError>) -> io::Result<()> {
+        self.error = match more {
+            Ok(more) if self.depth + more > MAX_JSON_DEPTH => Some(JsonError::TooDeep),
+            Ok(_) => return Ok(()),
+            Err(error) => Some(error),
+        };
+        Err(io::ErrorKind::InvalidData.into())
     }
 
     fn enter(&mut self) -> io::Result<()> {
-        self.check(1)?;
+        self.check(Ok(1))?;
         self.depth += 1;
         Ok(())
     }
@@ -250,7 +305,7 @@ impl Formatter for &mut DepthLimit {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        self.check(depth(fragment))?;
+        self.check(checked_depth(fragment))?;
         writer.write_all(fragment.as_bytes())
     }
 }
@@ -315,17 +370,71 @@ mod tests {
     }
 
     #[test]
+    fn half_a_character_is_held_as_an_error() {
+        for bad in [
+            r#""\ud83d""#,
+            r#""\uDC0B""#,
+            r#"{"a": ["x\ud83d\n"]}"#,
+            r#"{"\ud83d": 1}"#,
+            r#""\ud83d\ud83d\udc0b""#,
+            r#""\ud83dx\udc0b""#,
+        ] {
+            assert_eq!(Json::parse(bad), Err(JsonError::LoneSurrogate), "{bad}");
+            assert_eq!(serde_json::from_str::<Json>(bad).unwrap().as_str(), "null");
+        }
+        for good in [
+            r#""\ud83d\udc0b""#,
+            r#""\\ud83d""#,
+            r#""\u00e9\"\\""#,
+            r#""🐋""#,
+        ] {
+            assert_eq!(Json::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_backend_can_read_is_held_as_an_error() {
+        for bad in ["1e999".to_owned(), "[-1E+400]".to_owned(), "9".repeat(400)] {
+            assert_eq!(Json::parse(bad), Err(JsonError::NumberOutOfRange));
+        }
+        let raw = RawValue::from_string("1e999".to_owned()).unwrap();
+        assert_eq!(Json::new(&[raw]).error(), Some(JsonError::NumberOutOfRange));
+        for good in [
+            "1e308",
+            "[1.5,-0,1e-999,12345678901234567890123]",
+            r#""1e999""#,
+        ] {
+            assert_eq!(Json::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
     fn debug_shows_the_size_only() {
         assert_eq!(format!("{:?}", Json::new("secret")), "Json(8 bytes)");
     }
 
     proptest! {
         #[test]
+        fn whatever_parses_as_a_value_is_kept(text in r#"[ \[\]{}":,a\\ud8c0123e.+-]{0,16}"#) {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let kept = Json::parse(text).unwrap();
+                prop_assert_eq!(kept.read::<Value>().unwrap(), value);
+            }
+        }
+
+        #[test]
+        fn what_is_kept_parses_as_a_value(text in r#"("(\\ud83d|\\udc0b|\\n|x){0,6}"|-?[1-9]{1,3}(e[1-9]{1,3})?)"#) {
+            if let Ok(kept) = Json::parse(text) {
+                prop_assert!(kept.read::<Value>().is_ok(), "{}", kept.as_str());
+            }
+        }
+
+        #[test]
         fn depth_is_that_of_the_value(text in r#"[\[\]{}":,a\\ ]{0,12}"#, levels in 0..20_usize) {
             let value = (0..levels).fold(json!({"k": text}), |inner, i| {
                 if i % 2 == 0 { json!([text, inner]) } else { json!({"x": inner}) }
             });
-            prop_assert_eq!(depth(&value.to_string()), levels + 1);
+            prop_assert_eq!(checked_depth(&value.to_string()), Ok(levels + 1));
         }
     }
 }
