@@ -114,7 +114,9 @@ async fn what_is_just_within_the_limits_arrives() {
     // Plain, because compressing 38 MB takes a debug build several seconds.
     let opik = builder(&sandbox).with_gzip(false).build().unwrap();
     for call in [
-        call().with_messages(deep(100)).with_metadata("k", deep(100)),
+        call()
+            .with_messages(deep(100))
+            .with_metadata("k", deep(100)),
         call().with_tokens((1 << 31) - 1, 0),
         call().with_cost(0.0),
         call().with_start_time("1970-01-01T00:00:00Z".parse().unwrap()),

@@ -5,7 +5,10 @@
 //! the documented form goes first, and when the server refuses it with 401, the bare key is tried,
 //! once in the life of an exporter: a wrong key must not double every request.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use beluga_o11y_http::{
     HttpConfigError, HttpError, HttpRequest, HttpResponse, HttpSender, SecretHeaderValue,
@@ -37,10 +40,16 @@ pub(crate) struct Auth {
     second: Option<SecretHeaderValue>,
     state: AtomicU8,
     deciding: Mutex<()>,
+    /// How long to wait for the request that decides.
+    patience: Duration,
 }
 
 impl Auth {
-    pub(crate) fn new(key: Option<&str>, form: OpikAuthorization) -> Result<Self, HttpConfigError> {
+    pub(crate) fn new(
+        key: Option<&str>,
+        form: OpikAuthorization,
+        patience: Duration,
+    ) -> Result<Self, HttpConfigError> {
         let bearer = |key: &str| SecretHeaderValue::new(&format!("Bearer {key}"));
         let (first, second) = match (key, form) {
             (None, _) => (None, None),
@@ -56,6 +65,7 @@ impl Auth {
             first,
             second,
             deciding: Mutex::new(()),
+            patience,
         })
     }
 
@@ -80,11 +90,17 @@ impl Auth {
         if response.status() != 401 {
             return Ok(response);
         }
-        // Requests that were refused meanwhile wait here for the one that finds out.
-        let _deciding = self.deciding.lock().await;
+        // Requests that were refused meanwhile wait here for the one that finds out, and then go on side
+        // by side. They do not wait for ever: that one may be a future that nobody polls any more.
+        let Ok(deciding) = tokio::time::timeout(self.patience, self.deciding.lock()).await else {
+            return self.send_as(sender, &request, SECOND).await;
+        };
         match self.state.load(Ordering::Acquire) {
             FIRST => return Ok(response),
-            SECOND => return self.send_as(sender, &request, SECOND).await,
+            SECOND => {
+                drop(deciding);
+                return self.send_as(sender, &request, SECOND).await;
+            }
             _ => {}
         }
         let second = self.send_as(sender, &request, SECOND).await?;

@@ -10,14 +10,12 @@ use crate::{
     auth::Auth,
     config::{self, Layer},
     connection::Connection,
-    convert::Target,
+    convert::{MAX_NAME_CHARS, Target},
     exporter::Inner,
 };
 
 const MAX_RECORD_BYTES: usize = 20_000_000;
 const MAX_REQUEST_BYTES: usize = 4_000_000;
-/// Opik's columns for project and environment names.
-const MAX_NAME_CHARS: usize = 150;
 
 /// Makes an [`OpikExporter`]. Every setting has a default, and only [`build`](Self::build) can fail.
 ///
@@ -161,15 +159,9 @@ impl OpikExporterBuilder {
         )?;
         let workspace = workspace.unwrap_or_else(|| config::DEFAULT_WORKSPACE.to_owned());
 
-        let key = settings
-            .api_key
-            .as_ref()
-            .map(config::expose)
-            .filter(|key| !key.is_empty());
-        let (key, server) = match key.map(config::split_key) {
-            Some((key, server)) => (Some(key), server),
-            None => (None, Ok(None)),
-        };
+        let key = settings.api_key.as_ref().map(config::expose);
+        let (key, server) = key.map_or(("", Ok(None)), config::split_key);
+        let key = Some(key).filter(|key| !key.is_empty());
         let base_url = match settings.base_url {
             Some(url) => url,
             None => server?.unwrap_or_else(|| config::DEFAULT_BASE_URL.to_owned()),
@@ -186,7 +178,7 @@ impl OpikExporterBuilder {
             let host = sender.host().to_owned();
             return Err(OpikConfigError::MissingApiKey { host });
         }
-        let auth = Auth::new(key, self.authorization)?;
+        let auth = Auth::new(key, self.authorization, self.timeout)?;
         let config = OpikConfig {
             base_url: sender.base_url().to_owned(),
             workspace,
@@ -281,7 +273,9 @@ mod tests {
             error.contains("with_api_key(..)") && error.contains("OPIK_API_KEY"),
             "{error}"
         );
-        assert!(fails(builder().with_api_key(" ")).contains("API key is required"));
+        for nothing in ["", " ", "*", " *\n"] {
+            assert!(fails(builder().with_api_key(nothing)).contains("API key is required"));
+        }
         let own = builder()
             .with_base_url("http://localhost:5173/api/")
             .build()
@@ -305,6 +299,18 @@ mod tests {
             assert_eq!(exporter.config().workspace, "code");
             assert_eq!(exporter.config().project.as_deref(), Some("ambient"));
         }
+    }
+
+    #[test]
+    fn names_may_have_150_characters() {
+        let name = "ü".repeat(150);
+        let own = builder().with_base_url("http://localhost:5173/api");
+        assert!(
+            own.with_project(&name)
+                .with_environment(&name)
+                .build()
+                .is_ok()
+        );
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::{
     wire::{Common, ErrorInfo, FlatUsage, Input, Output, Span, SpanMetadata, Trace},
 };
 
+/// Opik's columns for the names of projects and environments.
+pub(crate) const MAX_NAME_CHARS: usize = 150;
+
 /// What every record of an exporter shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -71,6 +74,13 @@ fn write_unchecked(
             )));
         }
     }
+    let environment = call.environment.as_deref();
+    let length = environment.map_or(0, |name| name.chars().count());
+    if length > MAX_NAME_CHARS {
+        return Err(bad(format!(
+            "environment: {length} characters, and Opik takes at most {MAX_NAME_CHARS}"
+        )));
+    }
     let (provider, family) = vocabulary::provider(&call.provider, &call.model);
     let usage = checked_usage(call, family)?;
     let (start, end) = (instant(start), instant(end));
@@ -96,10 +106,7 @@ fn write_unchecked(
             .time_to_first_token
             .map(|time| time.as_secs_f64() * 1e3),
         source: "sdk",
-        environment: call
-            .environment
-            .as_deref()
-            .or(target.environment.as_deref()),
+        environment: environment.or(target.environment.as_deref()),
     };
     let id = id::trace_id(call.id(), call.start_time(), now);
     let trace = Trace {
@@ -118,8 +125,8 @@ fn write_unchecked(
             .model_parameters
             .as_ref()
             .map(|model_parameters| SpanMetadata { model_parameters }),
-        model: Some(call.model.as_str()).filter(|model| !model.is_empty()),
-        provider: Some(&*provider).filter(|provider| !provider.is_empty()),
+        model: not_blank(&call.model),
+        provider: not_blank(&provider),
         usage: &usage,
         total_estimated_cost: call.cost,
     };
@@ -409,6 +416,23 @@ mod tests {
     }
 
     #[test]
+    fn an_environment_may_have_150_characters() {
+        let named = |length: usize| call("a", "b").with_environment("ü".repeat(length));
+        assert!(convert_with(&named(150), &target()).is_ok());
+        assert!(refused(&named(151)).starts_with("opik: export: environment: 151 characters"));
+    }
+
+    #[test]
+    fn a_blank_model_or_provider_is_none() {
+        let (trace, span) = convert(&call(" ", "\t"));
+        assert_eq!((span.get("model"), span.get("provider")), (None, None));
+        assert_eq!(
+            (&trace["name"], &trace["metadata"]),
+            (&json!("llm"), &json!({}))
+        );
+    }
+
+    #[test]
     fn the_exporters_environment_is_the_default() {
         let mut target = target();
         target.environment = Some("production".into());
@@ -550,7 +574,7 @@ mod tests {
             prop_assert_eq!(&trace["metadata"][&key], &read(&value));
             prop_assert_eq!(trace["thread_id"].as_str(), Some(session.as_str()));
             prop_assert_eq!(&trace["tags"], &json!([tag]));
-            prop_assert_eq!(trace["name"].as_str(), Some(name.as_str()));
+            prop_assert_eq!(trace["name"].as_str(), Some(&*call.display_name()));
             for field in ["exception_type", "message", "traceback"] {
                 let text = trace["error_info"][field].as_str().unwrap();
                 prop_assert!(!text.trim().is_empty());

@@ -29,6 +29,7 @@
 //! [`OpikCheckError`].
 
 mod auth;
+mod bodies;
 mod builder;
 mod check;
 mod config;

@@ -225,21 +225,47 @@ mod tests {
         assert_eq!(sent["original_usage.input_tokens"], 0);
     }
 
+    /// The table of docs/opik.md, and names that go as they are.
     #[test]
     fn providers_in_opiks_words() {
-        for (name, model, opik) in [
-            ("OpenAI", "gpt-4o", "openai"),
-            ("azure.ai.openai", "gpt-4o", "azure"),
-            ("gcp.gemini", "gemini-2.5-pro", "google_ai"),
-            ("gcp.vertex_ai", "gemini-2.5-pro", "google_vertexai"),
-            ("vertex_ai", "claude-sonnet-4-5", "anthropic_vertexai"),
-            ("aws.bedrock", "anthropic.claude-sonnet-4-5", "bedrock"),
-            ("mistral_ai", "mistral-large", "mistral"),
-            ("x_ai", "grok-4", "xai"),
-            ("deepseek", "deepseek-chat", "deepseek"),
-            (" Ollama ", "llama3", "ollama"),
+        for (opik, names) in [
+            ("openai", "openai OpenAI"),
+            ("anthropic", "anthropic"),
+            (
+                "azure",
+                "azure azure_openai azure-openai azure.openai azure.ai.openai azure.ai.inference",
+            ),
+            (
+                "google_ai",
+                "google_ai gemini google google-ai google_genai gcp.gemini gcp.gen_ai GCP.Gemini",
+            ),
+            (
+                "google_vertexai",
+                "google_vertexai vertex_ai vertex-ai vertexai gcp.vertex_ai",
+            ),
+            ("anthropic_vertexai", "anthropic_vertexai"),
+            (
+                "bedrock",
+                "bedrock aws aws.bedrock aws_bedrock aws-bedrock amazon-bedrock amazon_bedrock \
+                 bedrock_converse",
+            ),
+            ("groq", "groq"),
+            ("mistral", "mistral mistralai mistral_ai"),
+            ("xai", "xai x_ai x-ai"),
+            ("fireworks_ai", "fireworks_ai fireworks"),
+            ("moonshot", "moonshot moonshotai moonshot_ai"),
+            ("perplexity", "perplexity perplexity_ai"),
+            ("deepseek", "deepseek DeepSeek"),
+            ("ollama", "Ollama"),
         ] {
-            assert_eq!(provider(name, model).0, opik, "{name}");
+            for name in names.split_whitespace() {
+                assert_eq!(provider(name, "a-model").0, opik, "{name}");
+                assert_eq!(provider(&format!(" {name} "), "a-model").0, opik, "{name}");
+            }
+        }
+        for name in "google_vertexai vertex_ai vertex-ai vertexai gcp.vertex_ai".split(' ') {
+            let claude = provider(name, "claude-sonnet-4-5");
+            assert_eq!(claude, ("anthropic_vertexai".into(), Family::Anthropic));
         }
     }
 }

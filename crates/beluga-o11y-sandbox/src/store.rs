@@ -457,7 +457,8 @@ impl Totals {
 
 /// The cost column has 12 decimals; this also takes away the noise of adding floats.
 fn rounded(cost: f64) -> f64 {
-    (cost * 1e12).round() / 1e12
+    // By way of text: dividing by 1e12 would give some costs back one bit off.
+    format!("{cost:.12}").parse().unwrap_or(cost)
 }
 
 fn value(raw: Option<&RawValue>) -> Option<Value> {

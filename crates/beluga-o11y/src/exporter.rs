@@ -13,6 +13,8 @@ use crate::{ExportError, ExportErrorKind, LLMCallData};
 ///
 /// - `Ok` means that the backend has taken the call. It sends what it is given once, does not
 ///   queue and does not retry, so that what wraps it can.
+/// - A call that [`LLMCallData::validate`] refuses is refused with its words, as
+///   [`Rejected`](ExportErrorKind::Rejected): its content is not what the caller meant.
 /// - Sending a call again under its [id](LLMCallData::id) makes no second one, if the backend can be
 ///   told so.
 /// - An error's [`kind`](ExportError::kind) says what to do, its text holds neither a key nor content.
@@ -94,6 +96,7 @@ pub trait TraceExporter: Send + Sync {
 
 /// What became of a batch: the calls that the backend did not take. All others were taken.
 #[derive(Clone, Debug, Default)]
+#[must_use = "calls that the backend did not take are named here and nowhere else"]
 #[non_exhaustive]
 pub struct BatchReport {
     /// The calls that were not taken, by their place in the batch, in ascending order.

@@ -7,10 +7,9 @@ use std::{
     time::Instant,
 };
 
-use chrono::Utc;
 use serde::Serialize;
 
-use crate::{CallError, CallSink, Json, LLMCallData, Submission, Usage};
+use crate::{CallError, CallSink, Json, LLMCallData, Submission, Usage, record};
 
 /// A call that is being made. It measures the duration and the time to the first token, collects
 /// partial output, and submits exactly one record, however the call ends:
@@ -66,7 +65,7 @@ impl CallGuard {
             sink: Some(sink),
             started: Instant::now(),
             partial: String::new(),
-            call: LLMCallData::new(provider, model).with_start_time(Utc::now()),
+            call: LLMCallData::new(provider, model).with_start_time(record::now()),
         }
     }
 
@@ -106,8 +105,8 @@ impl CallGuard {
         self.call.response = Some(Json::new(&response));
     }
 
-    /// The record, for everything else: session, user, tags, metadata. Its duration is set at the
-    /// end.
+    /// The record, for everything else: session, user, tags, metadata. Set fields of it; to replace it
+    /// whole would lose its start and [`id`](Self::id). Its duration is set at the end.
     pub fn call_mut(&mut self) -> &mut LLMCallData {
         &mut self.call
     }
@@ -125,9 +124,14 @@ impl CallGuard {
         self.submit_at(Instant::now())
     }
 
-    /// The call has failed.
+    /// The call has failed. An error that says nothing becomes one that says so much.
     pub fn fail(mut self, error: impl Into<CallError>) -> Submission {
-        self.end_with(error.into())
+        let error = error.into();
+        self.end_with(if error.is_empty() {
+            CallError::new("the call failed")
+        } else {
+            error
+        })
     }
 
     /// The call has been given up. Dropping the guard does the same.
@@ -235,6 +239,13 @@ mod tests {
         let call = only(&sink);
         assert_eq!(kind(&call), Some("RateLimitError"));
         assert_eq!(response(&call), "\"hel\"");
+    }
+
+    #[test]
+    fn an_error_without_words_is_still_an_error() {
+        let (guard, sink) = guard();
+        guard.fail("");
+        assert_eq!(only(&sink).error, Some(CallError::new("the call failed")));
     }
 
     #[test]

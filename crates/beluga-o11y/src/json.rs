@@ -24,10 +24,6 @@ pub enum JsonError {
     /// The text given to [`Json::parse`] is not JSON.
     #[error("the text is not valid JSON")]
     Syntax,
-    /// A string has half of a surrogate pair (`\\ud83d` alone), as texts have that were cut in the
-    /// middle of a character. It is no text in UTF-8, and a backend may refuse a whole batch for it.
-    #[error("a string holds half of a surrogate pair; it was cut in the middle of a character")]
-    LoneSurrogate,
     /// A number is too large for the double precision in which backends read numbers.
     #[error("a number is too large for double precision; make it a string")]
     NumberOutOfRange,
@@ -83,7 +79,8 @@ impl Json {
             .ok_or(JsonError::NotSerializable)
     }
 
-    /// Takes JSON text as it is.
+    /// Takes JSON text as it is. Only half of a surrogate pair (`\\ud83d` alone), as texts have it that
+    /// were cut in the middle of a character, is replaced by U+FFFD, since no backend can store it.
     ///
     /// # Errors
     ///
@@ -106,9 +103,12 @@ impl Json {
     }
 
     fn from_raw(raw: Box<RawValue>) -> Self {
-        Self(match checked_depth(raw.get()) {
-            Ok(depth) if depth > MAX_JSON_DEPTH => Err(JsonError::TooDeep),
-            Ok(_) => Ok(raw.into()),
+        Self(match scan(raw.get()) {
+            Ok(scan) if scan.depth > MAX_JSON_DEPTH => Err(JsonError::TooDeep),
+            Ok(scan) if scan.halves.is_empty() => Ok(raw.into()),
+            Ok(scan) => RawValue::from_string(scan.repaired(raw.get()))
+                .map(Arc::from)
+                .map_err(|_| JsonError::Syntax),
             Err(error) => Err(error),
         })
     }
@@ -174,25 +174,54 @@ impl Serialize for Json {
     }
 }
 
-/// Never fails for JSON that cannot be kept: that is held as its [`JsonError`].
+/// Never fails for JSON that cannot be kept: that is held as its [`JsonError`]. (Reading from a
+/// [`serde_json::Value`] is serde_json's own recursion, which some thousand levels exhaust.)
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self::from_raw)
     }
 }
 
-/// Counts levels without recursion, so that no input can exhaust the stack, and looks for what is
-/// valid JSON but cannot be stored. The text must be JSON.
-fn checked_depth(text: &str) -> Result<usize, JsonError> {
+/// What there is to know of JSON text before it can be kept.
+#[derive(Default)]
+struct Scan {
+    /// The most levels of arrays and objects.
+    depth: usize,
+    /// Where the escape of half a surrogate pair begins (`\\ud83d` without its other half), as texts have
+    /// it that were cut in the middle of a character. It stands for no text at all.
+    halves: Vec<usize>,
+}
+
+impl Scan {
+    /// The text with the replacement character in the place of each half character.
+    fn repaired(&self, text: &str) -> String {
+        let mut repaired = String::with_capacity(text.len());
+        let mut done = 0;
+        for at in &self.halves {
+            repaired.push_str(text.get(done..*at).unwrap_or_default());
+            repaired.push_str("\\ufffd");
+            done = at + ESCAPE_BYTES;
+        }
+        repaired.push_str(text.get(done..).unwrap_or_default());
+        repaired
+    }
+}
+
+/// As long as `\\ud83d`.
+const ESCAPE_BYTES: usize = 6;
+
+/// Reads JSON text once, without recursion, so that no input can exhaust the stack.
+fn scan(text: &str) -> Result<Scan, JsonError> {
     let bytes = text.as_bytes();
-    let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);
+    let mut scan = Scan::default();
+    let (mut depth, mut at) = (0_usize, 0);
     while let Some(byte) = bytes.get(at) {
         at = match byte {
-            b'"' => after_string(bytes, at + 1)?,
+            b'"' => after_string(bytes, at + 1, &mut scan.halves),
             b'-' | b'0'..=b'9' => after_number(text, at)?,
             b'[' | b'{' => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                scan.depth = scan.depth.max(depth);
                 at + 1
             }
             b']' | b'}' => {
@@ -202,29 +231,31 @@ fn checked_depth(text: &str) -> Result<usize, JsonError> {
             _ => at + 1,
         };
     }
-    Ok(deepest)
+    Ok(scan)
 }
 
 /// The place after a string, from the place after its opening quote.
-fn after_string(bytes: &[u8], mut at: usize) -> Result<usize, JsonError> {
-    // Whether a high surrogate stands right before.
-    let mut open = false;
+fn after_string(bytes: &[u8], mut at: usize, halves: &mut Vec<usize>) -> usize {
+    let escaped = |at: usize| match (bytes.get(at), bytes.get(at + 1)) {
+        (Some(b'\\'), Some(b'u')) => hex(bytes.get(at + 2..at + ESCAPE_BYTES)),
+        _ => None,
+    };
     loop {
-        let escaped = match (bytes.get(at), bytes.get(at + 1)) {
-            (Some(b'\\'), Some(b'u')) => hex(bytes.get(at + 2..at + 6)),
-            _ => None,
-        };
-        let low = matches!(escaped, Some(0xdc00..=0xdfff));
-        if low != open {
-            return Err(JsonError::LoneSurrogate);
-        }
-        open = matches!(escaped, Some(0xd800..=0xdbff));
-        at += match bytes.get(at) {
-            None => return Ok(at),
-            Some(b'"') => return Ok(at + 1),
-            Some(b'\\') if escaped.is_some() => 6,
-            Some(b'\\') => 2,
-            Some(_) => 1,
+        at += match (bytes.get(at), escaped(at)) {
+            (None, _) => return at,
+            (Some(b'"'), _) => return at + 1,
+            (_, Some(0xd800..=0xdbff))
+                if matches!(escaped(at + ESCAPE_BYTES), Some(0xdc00..=0xdfff)) =>
+            {
+                2 * ESCAPE_BYTES
+            }
+            (_, Some(0xd800..=0xdfff)) => {
+                halves.push(at);
+                ESCAPE_BYTES
+            }
+            (_, Some(_)) => ESCAPE_BYTES,
+            (Some(b'\\'), None) => 2,
+            (Some(_), None) => 1,
         };
     }
 }
@@ -259,17 +290,15 @@ struct DepthLimit {
 }
 
 impl DepthLimit {
-    fn check(&mut self, more: Result<usize, JsonError>) -> io::Result<()> {
-        self.error = match more {
-            Ok(more) if self.depth + more > MAX_JSON_DEPTH => Some(JsonError::TooDeep),
-            Ok(_) => return Ok(()),
-            Err(error) => Some(error),
-        };
-        Err(io::ErrorKind::InvalidData.into())
+    fn give_up(&mut self, error: JsonError) -> io::Error {
+        self.error = Some(error);
+        io::ErrorKind::InvalidData.into()
     }
 
     fn enter(&mut self) -> io::Result<()> {
-        self.check(Ok(1))?;
+        if self.depth == MAX_JSON_DEPTH {
+            return Err(self.give_up(JsonError::TooDeep));
+        }
         self.depth += 1;
         Ok(())
     }
@@ -305,8 +334,14 @@ impl Formatter for &mut DepthLimit {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        self.check(checked_depth(fragment))?;
-        writer.write_all(fragment.as_bytes())
+        let scan = scan(fragment).map_err(|error| self.give_up(error))?;
+        if self.depth + scan.depth > MAX_JSON_DEPTH {
+            return Err(self.give_up(JsonError::TooDeep));
+        }
+        if scan.halves.is_empty() {
+            return writer.write_all(fragment.as_bytes());
+        }
+        writer.write_all(scan.repaired(fragment).as_bytes())
     }
 }
 
@@ -370,25 +405,23 @@ mod tests {
     }
 
     #[test]
-    fn half_a_character_is_held_as_an_error() {
-        for bad in [
-            r#""\ud83d""#,
-            r#""\uDC0B""#,
-            r#"{"a": ["x\ud83d\n"]}"#,
-            r#"{"\ud83d": 1}"#,
-            r#""\ud83d\ud83d\udc0b""#,
-            r#""\ud83dx\udc0b""#,
+    fn half_a_character_becomes_the_replacement_character() {
+        for (text, kept) in [
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\uDC0B""#, r#""\ufffd""#),
+            (r#"{"a":["x\ud83d\n"]}"#, r#"{"a":["x\ufffd\n"]}"#),
+            (r#"{"\ud83d":1}"#, r#"{"\ufffd":1}"#),
+            (r#""\ud83d\ud83d\udc0b""#, r#""\ufffd\ud83d\udc0b""#),
+            (r#""\ud83dx\udc0b""#, r#""\ufffdx\ufffd""#),
+            (r#""\ud83d\udc0b""#, r#""\ud83d\udc0b""#),
+            (r#""\\ud83d""#, r#""\\ud83d""#),
+            (r#""\u00e9\"\\""#, r#""\u00e9\"\\""#),
+            (r#""🐋""#, r#""🐋""#),
         ] {
-            assert_eq!(Json::parse(bad), Err(JsonError::LoneSurrogate), "{bad}");
-            assert_eq!(serde_json::from_str::<Json>(bad).unwrap().as_str(), "null");
-        }
-        for good in [
-            r#""\ud83d\udc0b""#,
-            r#""\\ud83d""#,
-            r#""\u00e9\"\\""#,
-            r#""🐋""#,
-        ] {
-            assert_eq!(Json::parse(good).unwrap().as_str(), good);
+            assert_eq!(Json::parse(text).unwrap().as_str(), kept);
+            assert_eq!(serde_json::from_str::<Json>(text).unwrap().as_str(), kept);
+            let raw = RawValue::from_string(text.to_owned()).unwrap();
+            assert_eq!(Json::new(&raw).as_str(), kept);
         }
     }
 
@@ -434,7 +467,7 @@ mod tests {
             let value = (0..levels).fold(json!({"k": text}), |inner, i| {
                 if i % 2 == 0 { json!([text, inner]) } else { json!({"x": inner}) }
             });
-            prop_assert_eq!(checked_depth(&value.to_string()), Ok(levels + 1));
+            prop_assert_eq!(scan(&value.to_string()).unwrap().depth, levels + 1);
         }
     }
 }

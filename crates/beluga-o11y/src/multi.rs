@@ -29,7 +29,8 @@ use crate::{BatchReport, ExportError, LLMCallData, TraceExporter};
 /// ```
 #[derive(Clone, Default)]
 pub struct MultiExporter {
-    exporters: Vec<Arc<dyn TraceExporter>>,
+    /// Each with its name.
+    exporters: Vec<(String, Arc<dyn TraceExporter>)>,
 }
 
 impl MultiExporter {
@@ -41,14 +42,15 @@ impl MultiExporter {
     /// Adds an exporter, after those already there.
     #[must_use]
     pub fn with(mut self, exporter: impl TraceExporter + 'static) -> Self {
-        self.exporters.push(Arc::new(exporter));
+        self.exporters
+            .push((exporter.name().to_owned(), Arc::new(exporter)));
         self
     }
 
     /// Exports a call to every exporter and gives each one's own result, in the order of registration.
     pub async fn export_each(&self, call: &LLMCallData) -> Vec<(&str, Result<(), ExportError>)> {
         let results = self.all(|exporter| exporter.export_llm_call(call)).await;
-        let names = self.exporters.iter().map(|exporter| exporter.name());
+        let names = self.exporters.iter().map(|(name, _)| name.as_str());
         names.zip(results).collect()
     }
 
@@ -59,20 +61,17 @@ impl MultiExporter {
     where
         F: Future<Output = Result<T, ExportError>>,
     {
-        join_all(self.exporters.iter().map(|exporter| {
-            let exporter: &dyn TraceExporter = exporter.as_ref();
+        let run = &run;
+        join_all(self.exporters.iter().map(|(name, exporter)| async move {
             // An exporter is called through `&self` and keeps its own state in order: one that
             // panicked is no more broken for this caller than for its others.
-            let result = AssertUnwindSafe(run(exporter)).catch_unwind();
-            async move {
-                result.await.unwrap_or_else(|_| {
-                    let name = exporter.name().to_owned();
-                    Err(ExportError::rejected(
-                        name,
-                        "the exporter panicked; this is a bug in it",
-                    ))
-                })
-            }
+            let result = AssertUnwindSafe(async move { run(exporter.as_ref()).await });
+            result.catch_unwind().await.unwrap_or_else(|_| {
+                Err(ExportError::rejected(
+                    name.clone(),
+                    "the exporter panicked; this is a bug in it",
+                ))
+            })
         }))
         .await
     }
@@ -109,7 +108,7 @@ impl TraceExporter for MultiExporter {
 
 impl fmt::Debug for MultiExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.exporters.iter().map(|exporter| exporter.name());
+        let names = self.exporters.iter().map(|(name, _)| name);
         f.debug_list().entries(names).finish()
     }
 }
@@ -182,6 +181,39 @@ mod tests {
 
         let error = multi.flush().await.unwrap_err();
         assert_eq!(error.to_string(), "panics: export: flush");
+    }
+
+    /// As `async_trait` would not write it: it panics before there is a future.
+    struct PanicsAtOnce;
+
+    impl TraceExporter for PanicsAtOnce {
+        fn name(&self) -> &str {
+            "at once"
+        }
+
+        fn export_llm_call<'s, 'c, 'a>(
+            &'s self,
+            _: &'c LLMCallData,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), ExportError>> + Send + 'a>>
+        where
+            's: 'a,
+            'c: 'a,
+            Self: 'a,
+        {
+            panic!("broken exporter")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_the_first_await_keeps_nothing_from_the_others() {
+        let memory = InMemoryExporter::new();
+        let multi = MultiExporter::new().with(PanicsAtOnce).with(memory.clone());
+        let error = multi
+            .export_llm_call(&LLMCallData::new("p", "m"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.exporter(), "at once");
+        assert_eq!(memory.len(), 1);
     }
 
     #[tokio::test]

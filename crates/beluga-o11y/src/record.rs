@@ -1,6 +1,11 @@
 //! The record of one finished LLM call.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -116,13 +121,14 @@ impl LLMCallData {
             metadata: BTreeMap::new(),
             id: None,
             start_time: None,
-            created: Utc::now(),
+            created: now(),
             entropy: Uuid::new_v4(),
         }
     }
 
     /// The id of the call. Unless one was given with [`with_id`](Self::with_id), it is a UUIDv7
-    /// whose time part is the [start](Self::start_time), in milliseconds.
+    /// whose time part is the [start](Self::start_time), in milliseconds: ask for it when start or
+    /// duration are set, since it follows them.
     pub fn id(&self) -> Uuid {
         self.id.unwrap_or_else(|| {
             let millis = u64::try_from(self.start_time().timestamp_millis()).unwrap_or(0);
@@ -151,10 +157,11 @@ impl LLMCallData {
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The name that a person sees: the [`name`](Self::name) if given, else `provider/model`, or
-    /// the one of them that is known, or `llm`.
+    /// The name that a person sees: the [`name`](Self::name) if given and not blank, else
+    /// `provider/model`, or the one of them that is known, or `llm`.
     pub fn display_name(&self) -> Cow<'_, str> {
-        match (&self.name, self.provider.as_str(), self.model.as_str()) {
+        let name = self.name.as_deref().filter(|name| !name.trim().is_empty());
+        match (name, self.provider.trim(), self.model.trim()) {
             (Some(name), _, _) => name.into(),
             (None, "", "") => "llm".into(),
             (None, "", known) | (None, known, "") => known.into(),
@@ -333,6 +340,11 @@ impl LLMCallData {
     }
 }
 
+/// The clock. (`Utc::now()` would panic on a machine whose clock stands before 1970.)
+pub(crate) fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
 /// Shows ids, counts and sizes, never content.
 impl fmt::Debug for LLMCallData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -427,6 +439,8 @@ mod tests {
         assert_eq!(name("", ""), "llm");
         let named = LLMCallData::new("openai", "gpt-4o").with_name("judge");
         assert_eq!(named.display_name(), "judge");
+        assert_eq!(named.with_name(" ").display_name(), "openai/gpt-4o");
+        assert_eq!(name(" ", "\t"), "llm");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The JSON form of a record.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+    ser::{Error as _, SerializeMap},
+};
 use uuid::Uuid;
 
 use crate::{CallError, Json, LLMCallData};
@@ -30,8 +34,11 @@ impl<'de> Deserialize<'de> for Millis {
     }
 }
 
+/// Fails for a call that [`validate`](LLMCallData::validate) refuses: written without what is wrong with
+/// it, it would be read back as a call with nothing wrong.
 impl Serialize for LLMCallData {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.validate().map_err(S::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("id", &self.id())?;
         map.serialize_entry("provider", &self.provider)?;
@@ -100,11 +107,26 @@ struct Form {
     metadata: Option<BTreeMap<String, Json>>,
 }
 
+/// A derived `Deserialize` would also take an array, and `[]` for a call of which nothing is known.
+struct OnlyObjects;
+
+impl<'de> Visitor<'de> for OnlyObjects {
+    type Value = Form;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an LLM call as a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Form, A::Error> {
+        Form::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
 /// A record without a start began when it is read, less its duration; one without an id gets a new
 /// one each time that it is read.
 impl<'de> Deserialize<'de> for LLMCallData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let form = Form::deserialize(deserializer)?;
+        let form = deserializer.deserialize_map(OnlyObjects)?;
         let mut call = Self::new(
             form.provider.unwrap_or_default(),
             form.model.unwrap_or_default(),
@@ -220,9 +242,26 @@ mod tests {
             r#"{"start_time":"yesterday"}"#,
             r#"{"id":"x"}"#,
             r#"{"tags":"prod"}"#,
+            "[]",
+            "null",
+            r#""text""#,
         ] {
             assert!(serde_json::from_str::<LLMCallData>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_does_not_get_lost_by_writing_it() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let deep: LLMCallData =
+            serde_json::from_str(&format!(r#"{{"messages":{deep},"response":"x"}}"#)).unwrap();
+        let error = serde_json::to_string(&deep).unwrap_err().to_string();
+        assert!(
+            error.starts_with("messages: JSON is more than 100 levels deep"),
+            "{error}"
+        );
+        let free = LLMCallData::new("a", "b").with_cost(f64::NAN);
+        assert!(serde_json::to_string(&free).is_err());
     }
 
     #[test]

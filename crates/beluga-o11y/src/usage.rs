@@ -7,6 +7,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Json;
+
 /// The token counts of one call, under one meaning for all providers.
 ///
 /// Make it from what the provider answered, with the maker of the provider's family, or from your
@@ -26,8 +28,8 @@ use serde_json::Value;
 ///
 /// The makers never fail and never panic. Only a whole number that is not negative is a count,
 /// `12.0` included; fractions, nulls and text (but for HTTP headers) are as good as absent. Where a count is a sum that
-/// does not fit into a `u64`, it is `None`. A value that does not serialize to JSON gives an empty
-/// `Usage`. The answer is serialized to be read, so where that is a lot (thousands of embeddings,
+/// does not fit into a `u64`, it is `None`. A value that does not serialize to JSON, or is more than 100
+/// levels deep, gives an empty `Usage`. The answer is serialized to be read, so where that is a lot (thousands of embeddings,
 /// images), hand over its usage object.
 ///
 /// ```
@@ -601,7 +603,9 @@ fn whole_number(float: f64) -> Option<u64> {
 }
 
 fn read(answer: &(impl Serialize + ?Sized), dialects: &[Dialect]) -> Usage {
-    serde_json::to_value(answer)
+    // By way of `Json`, which gives up on what is too deep before it exhausts the stack.
+    Json::new(answer)
+        .read()
         .map(|answer| usage(answer, dialects))
         .unwrap_or_default()
 }

@@ -575,3 +575,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ten_thousand_levels_fit_a_stack_of_two_mebibytes() {
+    let run = || {
+        let deep = (0..10_000).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+        for (_, maker) in MAKERS {
+            assert_eq!(maker(&deep), Usage::default());
+            assert_eq!(maker(&json!("[".repeat(10_000))), Usage::default());
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(run)
+        .unwrap();
+    thread.join().unwrap();
+}
