@@ -128,14 +128,64 @@ async fn if_both_are_refused_the_first_answer_is_reported() {
 
 #[tokio::test]
 async fn a_server_that_is_busy_decides_nothing() {
+    for status in [408, 425, 429, 500, 503] {
+        let sandbox = bare_cloud();
+        let opik = with_key(&sandbox, KEY);
+        // Past the two refusals of the first form, the server is busy for the second.
+        sandbox.inject(Fault::status(status).after(2).times(2));
+        let error = opik.export_llm_call(&call()).await.unwrap_err();
+        assert_eq!(error.status(), Some(status));
+        assert_eq!(forms(&sandbox), (2, 2));
+        opik.export_llm_call(&call()).await.unwrap();
+        assert_eq!(sandbox.traces().len(), 1);
+        let (bearer, bare) = forms(&sandbox);
+        assert!(bearer > 0 && bare > 0, "the question was still open");
+    }
+}
+
+#[tokio::test]
+async fn once_it_is_decided_those_who_waited_go_on_side_by_side() {
     let sandbox = bare_cloud();
+    let delay = Duration::from_millis(200);
+    sandbox.inject(Fault::latency(delay).always());
     let opik = with_key(&sandbox, KEY);
-    // Past the two refusals of the first form, the server is down for the second.
-    sandbox.inject(Fault::status(503).after(2).times(2));
-    let error = opik.export_llm_call(&call()).await.unwrap_err();
-    assert_eq!(error.status(), Some(503));
-    opik.export_llm_call(&call()).await.unwrap();
-    assert_eq!(sandbox.traces().len(), 1);
+    let start = std::time::Instant::now();
+    let all: Vec<_> = (0..20)
+        .map(|_| {
+            let opik = opik.clone();
+            tokio::spawn(async move { opik.export_llm_call(&call()).await })
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    // Refused, decided, sent: three times the delay; one after the other it would be 40 times.
+    assert!(start.elapsed() < delay * 10, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_decision_that_is_cancelled_or_no_longer_polled_holds_nobody_up() {
+    let sandbox = bare_cloud();
+    sandbox.inject(Fault::latency(Duration::from_millis(100)).always());
+    let opik = builder(&sandbox)
+        .with_api_key(KEY)
+        .with_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let (first, second) = (call(), call());
+    let mut export = opik.export_llm_call(&first);
+    // Until the second form is on its way.
+    while sandbox.request_count() < 3 {
+        let _ = tokio::time::timeout(Duration::from_millis(10), &mut export).await;
+    }
+    // It is kept, and not polled.
+    tokio::time::timeout(Duration::from_secs(4), opik.export_llm_call(&second))
+        .await
+        .expect("within the timeouts of its own")
+        .unwrap();
+    drop(export);
+    opik.export_llm_call(&first).await.unwrap();
+    assert_eq!(sandbox.traces().len(), 2);
 }
 
 #[tokio::test]

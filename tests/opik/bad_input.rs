@@ -47,6 +47,11 @@ fn bad_calls() -> Vec<(LLMCallData, ExportErrorKind, &'static str)> {
             "usage: prompt_tokens is 2147483648",
         ),
         (
+            call().with_environment("x".repeat(151)),
+            Rejected,
+            "environment: 151 characters",
+        ),
+        (
             call().with_messages(deep(101)),
             Rejected,
             "messages: JSON is more than 100 levels deep",

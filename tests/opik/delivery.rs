@@ -97,7 +97,12 @@ async fn sending_again_replaces_and_does_not_add() {
     for _ in 0..3 {
         opik.export_llm_call(&call).await.unwrap();
     }
-    opik.export_batch(&[&call, &call]).await.unwrap();
+    assert!(
+        opik.export_batch(&[&call, &call])
+            .await
+            .unwrap()
+            .is_complete()
+    );
     assert_eq!((sandbox.traces().len(), sandbox.spans().len()), (1, 1));
     assert_eq!(
         sandbox.trace(call.id()).unwrap().total_estimated_cost,
@@ -158,13 +163,35 @@ async fn a_batch_is_split_by_bytes() {
     let all: Vec<_> = (0..20)
         .map(|_| call().with_response("x".repeat(3_000)))
         .collect();
-    opik.export_batch(&all.iter().collect::<Vec<_>>())
+    let report = opik
+        .export_batch(&all.iter().collect::<Vec<_>>())
         .await
         .unwrap();
+    assert!(report.is_complete());
     assert_eq!(sandbox.traces().len(), 20);
     let requests = sandbox.requests();
     assert!(requests.len() >= 14, "{}", requests.len());
     assert!(requests.iter().all(|request| request.json_bytes <= 10_000));
+}
+
+#[tokio::test]
+async fn a_request_has_at_most_4_mb_by_default() {
+    let sandbox = sandbox();
+    let opik = builder(&sandbox).with_gzip(false).build().unwrap();
+    let all: Vec<_> = (0..9)
+        .map(|_| call().with_response("x".repeat(1_000_000)))
+        .collect();
+    let report = opik
+        .export_batch(&all.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    assert!(report.is_complete());
+    let sizes: Vec<_> = sandbox
+        .requests()
+        .iter()
+        .map(|r| r.json_bytes / 1_000_000)
+        .collect();
+    assert_eq!(sizes, [3; 6]);
 }
 
 #[tokio::test]

@@ -125,3 +125,69 @@ async fn a_server_that_is_down_is_not_asked_again_for_the_rest_of_a_batch() {
     assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
     assert_eq!(sandbox.request_count(), 2);
 }
+
+#[tokio::test]
+async fn either_request_may_fail_and_the_call_with_it() {
+    for path in ["/traces/batch", "/spans/batch"] {
+        let sandbox = sandbox();
+        sandbox.inject(Fault::status(503).on(path));
+        let error = exporter(&sandbox)
+            .export_llm_call(&call())
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), Some(503), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_of_a_call_that_went_alone_is_that_calls_error() {
+    let sandbox = Sandbox::builder()
+        .with_max_body_bytes(1_000_000)
+        .start()
+        .unwrap();
+    let opik = builder(&sandbox)
+        .with_gzip(false)
+        .with_max_request_bytes(100_000)
+        .build()
+        .unwrap();
+    let mut all = calls(10);
+    all[4] = call().with_response("x".repeat(1_500_000));
+    all[6] = call().with_cost(-1.0);
+    let report = opik
+        .export_batch(&all.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let failures: Vec<_> = report
+        .failures
+        .iter()
+        .map(|f| (f.index, f.error.kind()))
+        .collect();
+    assert_eq!(
+        failures,
+        [
+            (4, ExportErrorKind::TooLarge),
+            (6, ExportErrorKind::Rejected)
+        ]
+    );
+    assert_eq!(sandbox.traces().len(), 8);
+}
+
+#[tokio::test]
+async fn an_outage_outweighs_a_refusal_before_it() {
+    let sandbox = sandbox();
+    let all = calls(3_000);
+    sandbox.inject(Fault::status(422).on("/traces/batch"));
+    sandbox.inject(
+        Fault::status(503)
+            .with_header("RateLimit-Reset", "5")
+            .on("/spans/batch")
+            .after(1),
+    );
+    let error = exporter(&sandbox)
+        .export_batch(&all.iter().collect::<Vec<_>>())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ExportErrorKind::Temporary, "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
+    assert_eq!(sandbox.request_count(), 4);
+}

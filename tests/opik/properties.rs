@@ -1,6 +1,6 @@
 //! Whatever a record holds, Opik takes it, and gives it back as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beluga_o11y::{CallError, LLMCallData, TraceExporter, Usage};
 use chrono::{DateTime, Utc};
@@ -70,7 +70,7 @@ prop_compose! {
         cost in option::of((0..1_000_000_000_u32).prop_map(|n| f64::from(n) / 1e4)),
         error in option::of((text(), any::<String>(), text())),
         session in text(),
-        environment in option::of("[^\u{0}]{0,20}"),
+        environment in option::of("[^\u{0}]{0,150}"),
         own_ids in (text(), text()),
     ) -> LLMCallData {
         let mut call = call;
@@ -123,7 +123,9 @@ fn any_record_is_taken_and_comes_back_as_it_was() {
             prop_assert_eq!(inner(&trace.output, "response"), content(&call.response));
             prop_assert_eq!(trace.name.as_deref(), Some(&*call.display_name()));
             prop_assert_eq!(trace.start_time.timestamp_micros(), call.start_time().timestamp_micros());
-            prop_assert_eq!(&trace.tags, &call.tags);
+            // Opik keeps tags as a set.
+            let set = |tags: &[String]| tags.iter().cloned().collect::<BTreeSet<_>>();
+            prop_assert_eq!(set(&trace.tags), set(&call.tags));
             prop_assert_eq!(&trace.thread_id, &call.session_id);
             prop_assert_eq!(trace.total_estimated_cost.unwrap_or(0.0), call.cost.unwrap_or(0.0));
             let total = call.usage.total_tokens().map(|n| i64::try_from(n).unwrap());

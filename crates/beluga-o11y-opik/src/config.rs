@@ -262,17 +262,18 @@ fn parse_file(text: &str, path: &Path) -> Result<Layer, OpikConfigError> {
 }
 
 /// One section of an INI file by the rules of Python's `configparser`, which Opik's own client reads it with:
-/// `=` or `:`, keys in any case, whole-line comments, values as they stand, indented lines
-/// continue a value, and no key twice. The INI crates that we looked at have other rules for quotes
-/// and comments, or do not tell the line of a mistake.
+/// `=` or `:`, keys in any case, whole-line comments, values as they stand, lines indented further continue a
+/// value, `[DEFAULT]` counts for every section, and nothing stands twice. The INI crates that we
+/// looked at have other rules for quotes and comments, or do not tell the line of a mistake.
 fn ini_section(
     text: &str,
     wanted: &str,
 ) -> Result<BTreeMap<String, String>, (usize, &'static str)> {
-    let mut values = BTreeMap::new();
+    const DEFAULT: &str = "DEFAULT";
+    let mut sections: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     let mut section = None;
-    // The last key, if it stood in the wanted section, and how far it was indented.
-    let mut last: Option<(Option<String>, usize)> = None;
+    // The last key, and how far it was indented.
+    let mut last: Option<(String, usize)> = None;
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let trimmed = line.trim();
@@ -281,15 +282,20 @@ fn ini_section(
         }
         let indent = line.len() - line.trim_start().len();
         if let Some((key, _)) = last.as_ref().filter(|(_, of_key)| indent > *of_key) {
-            if let Some(value) = key.as_ref().and_then(|key| values.get_mut(key)) {
+            let values = section.and_then(|name| sections.get_mut(name));
+            if let Some(value) = values.and_then(|values| values.get_mut(key)) {
                 *value = format!("{value}\n{trimmed}");
             }
             continue;
         }
-        if let Some(name) = trimmed.strip_prefix('[') {
-            let name = name
-                .strip_suffix(']')
+        if let Some(rest) = trimmed.strip_prefix('[') {
+            let (name, _) = rest
+                .rsplit_once(']')
                 .ok_or((number, "a section must end with ]"))?;
+            if name != DEFAULT && sections.contains_key(name) {
+                return Err((number, "the section stands twice"));
+            }
+            sections.entry(name).or_default();
             (section, last) = (Some(name), None);
             continue;
         }
@@ -298,12 +304,19 @@ fn ini_section(
         };
         let (key, value) = trimmed
             .split_once(['=', ':'])
+            .filter(|(key, _)| !key.trim().is_empty())
             .ok_or((number, "expected key = value, or [section]"))?;
         let key = key.trim().to_ascii_lowercase();
-        last = Some(((section == wanted).then(|| key.clone()), indent));
-        if section == wanted && values.insert(key, value.trim().to_owned()).is_some() {
-            return Err((number, "the key is set twice"));
+        last = Some((key.clone(), indent));
+        let values = sections.entry(section).or_default();
+        if values.insert(key, value.trim().to_owned()).is_some() {
+            return Err((number, "the key stands twice"));
         }
+    }
+    let mut values = sections.remove(DEFAULT).unwrap_or_default();
+    match sections.remove(wanted) {
+        Some(own) => values.extend(own),
+        None => values.clear(),
     }
     Ok(values)
 }
@@ -458,9 +471,13 @@ mod tests {
             ("[opik]\nworkspace = x\nthis is nothing\n", 3),
             ("[opik\nworkspace = x\n", 1),
             (
-                "[opik]\nworkspace = x\n[other]\nworkspace = y\n[opik]\nWorkspace: nothing\n",
-                6,
+                "[opik]\nworkspace = x\n[other]\n[opik]\nworkspace = nothing\n",
+                4,
             ),
+            ("[opik]\nworkspace = x\nWorkspace: nothing\n", 3),
+            ("[other]\na = x\na = nothing\n", 3),
+            ("[opik]\n = nothing\n", 2),
+            ("\u{feff}[opik]\n", 1),
         ] {
             with_file(text, |home| {
                 let error = layer_at(&[], Some(home)).unwrap_err().to_string();
@@ -477,6 +494,20 @@ mod tests {
         let values = ini_section(text, "opik").unwrap();
         assert_eq!(values["workspace"], "\"q\" ; x\ny");
         assert_eq!(values["project_name"], "a\\b\nb");
+        let text = "[DEFAULT]\nworkspace = d\nproject_name = d\n[opik] # mine\r\nworkspace = o\r\n";
+        let values = ini_section(text, "opik").unwrap();
+        assert_eq!(
+            (
+                values["workspace"].as_str(),
+                values["project_name"].as_str()
+            ),
+            ("o", "d")
+        );
+        assert!(
+            ini_section("[DEFAULT]\nworkspace = d\n", "opik")
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -104,20 +104,33 @@ def by_the_official_client(provider, answer):
     return None
 
 
-# The counts that we send by the provider's family, whenever the answer has them. The client also sends
-# what else it finds, and OpenAI's newer words where an answer has those; Opik prices both alike.
+# The counts that we send by the provider's family, and no others; all of them, whenever the answer has
+# them. The client also sends what else it finds, and OpenAI's newer words where an answer has those;
+# Opik prices both alike.
 SHOWN = {"prompt_tokens", "completion_tokens", "total_tokens"}
 OURS = {
     "openai": {
         "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details.cached_tokens",
+        "prompt_tokens_details.cache_write_tokens", "completion_tokens_details.reasoning_tokens",
+    },
+    "anthropic": {
+        "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+        "output_tokens_details.thinking_tokens",
+    },
+    "bedrock": {
+        "inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens",
         "completion_tokens_details.reasoning_tokens",
     },
-    "anthropic": {"input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"},
-    "bedrock": {"inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"},
     "google_ai": {
-        "prompt_token_count", "candidates_token_count", "cached_content_token_count", "thoughts_token_count",
+        "prompt_token_count", "candidates_token_count", "total_token_count", "cached_content_token_count",
+        "thoughts_token_count",
     },
 }
+
+
+def ours(provider):
+    return SHOWN | {f"original_usage.{name}" for name in OURS.get(provider, OURS["openai"])}
+
 
 # Where our counts differ from the client's, on purpose, and under which keys.
 OURS_SUMS_COMPACTION = {
@@ -238,14 +251,14 @@ def expect_pair(one, trace, span):
 def expect_usage(one, span):
     sent, what = span.get("usage", {}), one["what"]
     record = one["record"]
+    check(f"{what}: counts that are not of its family", set(sent) - ours(record["provider"]), set())
     shown = {"prompt_tokens": record.get("input_tokens"), "completion_tokens": record.get("output_tokens")}
     for key, value in shown.items():
         check(f"{what}: {key}", sent.get(key), value)
     official = by_the_official_client(one["provider"], one["answer"])
     if official is None:
         return 0
-    ours = SHOWN | {f"original_usage.{name}" for name in OURS[one["provider"]]}
-    both = {key for key in official if key in sent or key in ours}
+    both = {key for key in official if key in sent or key in ours(record["provider"])}
     differs = {key for key in both if sent.get(key) != official[key]}
     check(f"{what}: counts that differ from the client's {official}", differs, DIFFERS.get(what, set()))
     return 1
