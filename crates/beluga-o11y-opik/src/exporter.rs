@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
-use beluga_o11y::{BatchReport, ExportError, ExportErrorKind, LLMCallData, TraceExporter};
+use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
 use chrono::{DateTime, Utc};
 use futures_util::future::join;
 
@@ -102,7 +102,8 @@ impl OpikExporter {
     ///
     /// # Errors
     ///
-    /// As [`export_llm_call`](TraceExporter::export_llm_call) for a call that Opik would refuse. The buffers are then as they were.
+    /// As [`export_llm_call`](TraceExporter::export_llm_call) for a call that Opik would refuse. The
+    /// buffers are then as they were.
     pub fn encode(
         &self,
         call: &LLMCallData,
@@ -157,7 +158,7 @@ impl TraceExporter for OpikExporter {
     /// others go on without them.
     ///
     /// A request that Opik refuses is refused whole: it does not say which call is bad. The requests
-    /// after it are sent all the same. Is Opik down or does it refuse the key, the rest is not sent.
+    /// after it are sent all the same. If Opik is down or refuses the key, the rest is not sent.
     ///
     /// # Errors
     ///
@@ -192,12 +193,7 @@ impl TraceExporter for OpikExporter {
                 let only = full.only();
                 match (self.send(connection, full).await, only) {
                     (Ok(()), _) => {}
-                    (Err(error), _) if error.kind() == ExportErrorKind::Temporary => {
-                        return Err(error);
-                    }
-                    (Err(error), _) if error.kind() == ExportErrorKind::Destination => {
-                        return Err(error);
-                    }
+                    (Err(error), _) if error.kind().affects_every_call() => return Err(error),
                     (Err(error), Some(index)) => report.push(index, error),
                     (Err(error), None) => refused = refused.or(Some(error)),
                 }

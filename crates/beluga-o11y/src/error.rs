@@ -20,6 +20,14 @@ pub enum ExportErrorKind {
     Rejected,
 }
 
+impl ExportErrorKind {
+    /// Whether the next call would meet the same error, so that it is no use to send it now:
+    /// [`Temporary`](Self::Temporary) and [`Destination`](Self::Destination).
+    pub fn affects_every_call(self) -> bool {
+        matches!(self, Self::Temporary | Self::Destination)
+    }
+}
+
 impl fmt::Display for ExportErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

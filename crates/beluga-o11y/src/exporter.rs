@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{ExportError, ExportErrorKind, LLMCallData};
+use crate::{ExportError, LLMCallData};
 
 /// Sends finished LLM calls to a backend.
 ///
@@ -14,7 +14,7 @@ use crate::{ExportError, ExportErrorKind, LLMCallData};
 /// - `Ok` means that the backend has taken the call. It sends what it is given once, does not
 ///   queue and does not retry, so that what wraps it can.
 /// - A call that [`LLMCallData::validate`] refuses is refused with its words, as
-///   [`Rejected`](ExportErrorKind::Rejected): its content is not what the caller meant.
+///   [`Rejected`](crate::ExportErrorKind::Rejected): its content is not what the caller meant.
 /// - Sending a call again under its [id](LLMCallData::id) makes no second one, if the backend can be
 ///   told so.
 /// - An error's [`kind`](ExportError::kind) says what to do, its text holds neither a key nor content.
@@ -54,8 +54,7 @@ pub trait TraceExporter: Send + Sync {
     /// override it.
     ///
     /// The report names the calls that were not taken, each with its error; all others were. The
-    /// default stops at an error that the next call would meet as well
-    /// ([`Temporary`](ExportErrorKind::Temporary), [`Destination`](ExportErrorKind::Destination))
+    /// default stops at an error that [affects every call](crate::ExportErrorKind::affects_every_call)
     /// and reports the rest with it, untried.
     ///
     /// # Errors
@@ -71,10 +70,7 @@ pub trait TraceExporter: Send + Sync {
                 None => self.export_llm_call(call).await,
             };
             if let Err(error) = result {
-                if matches!(
-                    error.kind(),
-                    ExportErrorKind::Temporary | ExportErrorKind::Destination
-                ) {
+                if error.kind().affects_every_call() {
                     stopped = Some(error.clone());
                 }
                 report.push(index, error);
@@ -157,6 +153,7 @@ forward!(Arc<E>, Box<E>);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ExportErrorKind;
 
     struct Picky;
 

@@ -26,7 +26,8 @@ use crate::{CallError, Json, JsonError, Usage};
 ///
 /// Its JSON form (serde) is public and stable: the names of the fields, with `start_time` in RFC 3339
 /// and UTC, `duration_ms` and `time_to_first_token_ms` as numbers, and `error` as a string or an object.
-/// Missing fields are fine, unknown ones are ignored.
+/// Missing fields are fine, unknown ones are ignored. A call that [`validate`](Self::validate) refuses is not
+/// written: without what is wrong with it, it would be read back as a call with nothing wrong.
 ///
 /// ```
 /// use beluga_o11y::LLMCallData;
