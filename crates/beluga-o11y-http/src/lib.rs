@@ -78,6 +78,6 @@ pub use config_error::HttpConfigError;
 pub use error::{ConnectProblem, HttpError, TlsProblem};
 pub use request::HttpRequest;
 pub use response::{HttpResponse, MAX_BODY_BYTES};
-pub use secret::{SecretHeaderValue, SecretText};
+pub use secret::SecretHeaderValue;
 pub use sender::HttpSender;
 pub use status::kind_for_status;

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::HttpConfigError;
 
@@ -14,15 +13,15 @@ use crate::HttpConfigError;
 pub struct SecretHeaderValue(HeaderValue);
 
 impl SecretHeaderValue {
-    /// Takes a `&SecretString`, `&String` or `&str`.
+    /// The whole value, such as `Bearer <key>`.
     ///
     /// # Errors
     ///
     /// [`HttpConfigError::InvalidHeaderValue`] if it holds a line break, a control character or anything
     /// beyond ASCII. Blanks around it are not trimmed here, but a space at either end is not sent by HTTP
     /// as part of a value; trim a key where it is read.
-    pub fn new<T: SecretText + ?Sized>(value: &T) -> Result<Self, HttpConfigError> {
-        Self::for_header("authorization", value.expose())
+    pub fn new(value: &str) -> Result<Self, HttpConfigError> {
+        Self::for_header("authorization", value)
     }
 
     pub(crate) fn for_header(name: &str, value: &str) -> Result<Self, HttpConfigError> {
@@ -47,39 +46,6 @@ impl fmt::Debug for SecretHeaderValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretHeaderValue([REDACTED])")
     }
-}
-
-/// What [`SecretHeaderValue::new`] takes: text, secret or not yet. It is sealed.
-pub trait SecretText: sealed::Sealed {
-    #[doc(hidden)]
-    fn expose(&self) -> &str;
-}
-
-impl SecretText for str {
-    fn expose(&self) -> &str {
-        self
-    }
-}
-
-impl SecretText for String {
-    fn expose(&self) -> &str {
-        self
-    }
-}
-
-impl SecretText for SecretString {
-    fn expose(&self) -> &str {
-        self.expose_secret()
-    }
-}
-
-mod sealed {
-    use secrecy::SecretString;
-
-    pub trait Sealed {}
-    impl Sealed for str {}
-    impl Sealed for String {}
-    impl Sealed for SecretString {}
 }
 
 #[cfg(test)]
@@ -109,11 +75,8 @@ mod tests {
 
     #[test]
     fn takes_what_a_key_looks_like_and_hides_it() {
-        let secret = SecretString::from("Bearer canary-!#$%&'*+./:;=?@^_`{|}~\"\\");
-        let value = SecretHeaderValue::new(&secret).unwrap();
+        let value = SecretHeaderValue::new("Bearer canary-!#$%&'*+./:;=?@^_`{|}~\"\\").unwrap();
         assert!(value.header_value().is_sensitive());
         assert!(!format!("{value:?} {:?}", value.header_value()).contains("canary"));
-        assert!(SecretHeaderValue::new("plain").is_ok());
-        assert!(SecretHeaderValue::new(&String::from("owned")).is_ok());
     }
 }
