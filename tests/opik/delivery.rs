@@ -211,7 +211,7 @@ async fn an_empty_batch_sends_nothing() {
 #[tokio::test]
 async fn traces_and_spans_are_sent_at_once() {
     let sandbox = sandbox();
-    let delay = Duration::from_millis(400);
+    let delay = Duration::from_secs(1);
     sandbox.inject(beluga_o11y_sandbox::Fault::latency(delay).always());
     let start = std::time::Instant::now();
     exporter(&sandbox).export_llm_call(&call()).await.unwrap();
