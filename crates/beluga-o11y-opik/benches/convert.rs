@@ -17,7 +17,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 fn main() {
-    divan::main();
+    // Long enough to average over a machine whose clock and neighbours change.
+    divan::Divan::from_args()
+        .sample_count(5_000)
+        .sample_size(20)
+        .main();
 }
 
 /// A history of 1 KB and an answer of 500 B.
