@@ -159,9 +159,10 @@ async fn exports(seen: &Seen) {
     let url = sandbox.opik_url();
     let opik = builder(&url).build().unwrap();
     seen.debug(&opik);
-    seen.debug(&sandbox);
     opik.export_llm_call(&call()).await.unwrap();
     assert_eq!(sandbox.traces().len(), 1);
+    // It holds the call now.
+    seen.debug(&sandbox);
     seen.debug(&opik.check().await.unwrap());
 
     // Servers quote what they were sent: in bodies, in headers, in the targets of redirects.

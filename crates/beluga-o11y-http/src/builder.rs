@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use crate::{
     HttpConfigError, HttpSender, SecretHeaderValue,
     clients::{ClientSpec, Clients},
+    sender::Inner,
     tls::{PlatformRoots, Tls},
     url::{self, BaseUrl, Reach},
 };
@@ -239,9 +240,14 @@ impl HttpSenderBuilder {
             platform_roots,
         })
         .map_err(|_| HttpConfigError::TlsSetup)?;
-        Ok(HttpSender::new(
-            base_url, peer, headers, plain_to, self.gzip, clients,
-        ))
+        Ok(HttpSender::new(Inner {
+            base_url,
+            peer,
+            headers,
+            plain_to,
+            gzip: self.gzip,
+            clients,
+        }))
     }
 }
 

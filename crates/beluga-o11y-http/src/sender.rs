@@ -27,15 +27,15 @@ const MAX_HOST_BYTES: usize = 253;
 #[derive(Clone)]
 pub struct HttpSender(Arc<Inner>);
 
-struct Inner {
-    base_url: BaseUrl,
+pub(crate) struct Inner {
+    pub(crate) base_url: BaseUrl,
     /// Whom errors name: the server, and the proxy if one is set.
-    peer: String,
-    headers: HeaderMap,
+    pub(crate) peer: String,
+    pub(crate) headers: HeaderMap,
     /// The host that no credential may go to.
-    plain_to: Option<String>,
-    gzip: bool,
-    clients: Clients,
+    pub(crate) plain_to: Option<String>,
+    pub(crate) gzip: bool,
+    pub(crate) clients: Clients,
 }
 
 impl HttpSender {
@@ -46,22 +46,8 @@ impl HttpSender {
         HttpSenderBuilder::default().with_base_url(base_url)
     }
 
-    pub(crate) fn new(
-        base_url: BaseUrl,
-        peer: String,
-        headers: HeaderMap,
-        plain_to: Option<String>,
-        gzip: bool,
-        clients: Clients,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            base_url,
-            peer,
-            headers,
-            plain_to,
-            gzip,
-            clients,
-        }))
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 
     /// Sends the request once, and waits for the answer, whatever its status.

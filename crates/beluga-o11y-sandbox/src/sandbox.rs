@@ -1,5 +1,6 @@
 //! The sandbox itself: started, asked, stopped.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -23,7 +24,8 @@ use crate::wire::{SpanOwn, TraceOwn};
 ///
 /// It runs in a thread of its own, so it works in synchronous tests and under any async runtime. Dropping it closes
 /// every connection, also hanging ones, and waits for the thread.
-#[derive(Debug)]
+///
+/// `Debug` shows how much it holds, never what.
 pub struct Sandbox {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -103,6 +105,18 @@ impl Sandbox {
     /// Makes it behave again; what is hanging already goes on hanging.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (traces, spans) = self.shared.store().counts();
+        f.debug_struct("Sandbox")
+            .field("address", &self.address)
+            .field("traces", &traces)
+            .field("spans", &spans)
+            .field("requests", &self.request_count())
+            .finish_non_exhaustive()
     }
 }
 

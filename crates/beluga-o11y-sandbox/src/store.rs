@@ -164,6 +164,11 @@ impl Stored for SpanOwn {
 }
 
 impl Store {
+    /// How many rows of traces and of spans there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.traces.rows.len(), self.spans.rows.len())
+    }
+
     /// Stores a batch: the newest version of each row stays.
     pub(crate) fn batch<T: Stored>(
         &mut self,

@@ -79,7 +79,7 @@ impl Json {
             .ok_or(JsonError::NotSerializable)
     }
 
-    /// Takes JSON text as it is. Only half of a surrogate pair (`\\ud83d` alone), as texts have it that
+    /// Takes JSON text as it is. Only half of a surrogate pair (`\ud83d` alone), as texts have it that
     /// were cut in the middle of a character, is replaced by U+FFFD, since no backend can store it.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for Json {
 struct Scan {
     /// The most levels of arrays and objects.
     depth: usize,
-    /// Where the escape of half a surrogate pair begins (`\\ud83d` without its other half), as texts have
+    /// Where the escape of half a surrogate pair begins (`\ud83d` without its other half), as texts have
     /// it that were cut in the middle of a character. It stands for no text at all.
     halves: Vec<usize>,
 }
@@ -207,7 +207,7 @@ impl Scan {
     }
 }
 
-/// As long as `\\ud83d`.
+/// As long as `\ud83d`.
 const ESCAPE_BYTES: usize = 6;
 
 /// Reads JSON text once, without recursion, so that no input can exhaust the stack.
