@@ -90,7 +90,7 @@ async fn first_requests_share_the_decision() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_key_is_tried_in_the_second_form_once_in_all() {
+async fn a_wrong_key_is_tried_in_the_second_form_once_in_ten_seconds() {
     let sandbox = bare_cloud();
     let opik = with_key(&sandbox, "wrong");
     let tasks: Vec<_> = (0..10)
@@ -111,6 +111,22 @@ async fn a_wrong_key_is_tried_in_the_second_form_once_in_all() {
     assert_eq!(forms(&sandbox), (20, 1));
     opik.export_llm_call(&call()).await.unwrap_err();
     assert_eq!(forms(&sandbox), (2, 0));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    for expected in [(2, 1), (2, 0)] {
+        opik.export_llm_call(&call()).await.unwrap_err();
+        assert_eq!(forms(&sandbox), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_bare_key_that_becomes_good_is_found_so() {
+    let sandbox = bare_cloud();
+    let opik = with_key(&sandbox, KEY);
+    sandbox.inject(Fault::status(401).times(3));
+    opik.export_llm_call(&call()).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    opik.export_llm_call(&call()).await.unwrap();
+    assert_eq!(sandbox.traces().len(), 1);
 }
 
 #[tokio::test]

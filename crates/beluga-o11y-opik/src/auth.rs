@@ -2,12 +2,13 @@
 //!
 //! Opik's documentation of this provider says `Bearer <key>`. Its own clients send the bare key, its
 //! open-source server ignores the header, and the cloud's auth service, which decides, is closed. So
-//! the documented form goes first, and when the server refuses it with 401, the bare key is tried,
-//! once in the life of an exporter: a wrong key must not double every request.
+//! the documented form goes first, and when the server refuses it with 401, the bare key is tried. If
+//! that is refused too, it is tried again only after a while: a wrong key must not double every request,
+//! and a key that becomes good must be found so.
 
 use std::{
     sync::atomic::{AtomicU8, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use beluga_o11y_http::{
@@ -19,8 +20,8 @@ use tokio::sync::Mutex;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpikAuthorization {
-    /// `Authorization: Bearer <key>`; if the server answers 401, once, the bare key. Whichever was
-    /// accepted stays. A key that brings a scheme (`Basic ..`) goes as it is.
+    /// `Authorization: Bearer <key>`; if the server answers 401, the bare key, at most every 10 seconds.
+    /// Whichever was accepted stays. A key that brings a scheme (`Basic ..`) goes as it is.
     #[default]
     Auto,
     /// `Authorization: Bearer <key>`, and nothing else.
@@ -28,6 +29,9 @@ pub enum OpikAuthorization {
     /// `Authorization: <key>`, as Opik's own clients send it, and nothing else.
     Bare,
 }
+
+/// After both forms were refused, the second one is left alone for this long.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 const OPEN: u8 = 0;
 const FIRST: u8 = 1;
@@ -39,7 +43,8 @@ pub(crate) struct Auth {
     first: Option<SecretHeaderValue>,
     second: Option<SecretHeaderValue>,
     state: AtomicU8,
-    deciding: Mutex<()>,
+    /// When both forms were refused for the last time, if nothing is decided yet.
+    deciding: Mutex<Option<Instant>>,
     /// How long to wait for the request that decides.
     patience: Duration,
 }
@@ -64,7 +69,7 @@ impl Auth {
             state: AtomicU8::new(if second.is_some() { OPEN } else { FIRST }),
             first,
             second,
-            deciding: Mutex::new(()),
+            deciding: Mutex::new(None),
             patience,
         })
     }
@@ -92,7 +97,8 @@ impl Auth {
         }
         // Requests that were refused meanwhile wait here for the one that finds out, and then go on side
         // by side. They do not wait for ever: that one may be a future that nobody polls any more.
-        let Ok(deciding) = tokio::time::timeout(self.patience, self.deciding.lock()).await else {
+        let Ok(mut deciding) = tokio::time::timeout(self.patience, self.deciding.lock()).await
+        else {
             return self.send_as(sender, &request, SECOND).await;
         };
         match self.state.load(Ordering::Acquire) {
@@ -101,12 +107,15 @@ impl Auth {
                 drop(deciding);
                 return self.send_as(sender, &request, SECOND).await;
             }
+            _ if deciding.is_some_and(|refused| refused.elapsed() < ASK_AGAIN) => {
+                return Ok(response);
+            }
             _ => {}
         }
         let second = self.send_as(sender, &request, SECOND).await?;
         match second.status() {
             401 => {
-                self.state.store(FIRST, Ordering::Release);
+                *deciding = Some(Instant::now());
                 Ok(response)
             }
             // Busy or down says nothing about the key: the next request finds out.
