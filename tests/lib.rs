@@ -7,3 +7,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/opik.md")]
 struct DocsOpik;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/pipeline.md")]
+struct DocsPipeline;

@@ -9,7 +9,8 @@
 //! - [`MultiExporter`] and [`FanOut`] serve several backends, [`InMemoryExporter`] serves tests.
 //! - [`ExportError`] says what happened and, with its [`kind`](ExportError::kind), what to do.
 //!
-//! Crates beside it talk to backends, `beluga-o11y-opik` to [Opik](https://www.comet.com/site/products/opik/).
+//! Crates beside it talk to backends, `beluga-o11y-opik` to [Opik](https://www.comet.com/site/products/opik/), and
+//! `beluga-o11y-pipeline` takes calls out of the program's way: it queues, batches and tries again.
 
 mod call_error;
 mod error;

@@ -7,7 +7,7 @@ use crate::{CallGuard, InvalidCall, LLMCallData};
 /// Takes finished calls and returns at once.
 ///
 /// It may be called from any thread, with or without a runtime, also while a value is dropped or a
-/// panic unwinds: an implementation neither blocks nor panics.
+/// panic unwinds: an implementation does not panic, and blocks only if it was configured to.
 pub trait CallSink: Send + Sync {
     /// Hands a call over without copying it, for several sinks to share.
     fn submit_shared(&self, call: Arc<LLMCallData>) -> Submission;
@@ -44,6 +44,8 @@ pub trait CallSink: Send + Sync {
 pub enum Submission {
     /// It was taken.
     Accepted,
+    /// It was not taken, because only a share of the calls is wanted and it is not one of them.
+    SampledOut,
     /// It was not taken, and will not arrive anywhere.
     Refused(Refusal),
 }
@@ -62,6 +64,23 @@ pub enum Refusal {
     /// No backend can take it.
     #[error(transparent)]
     Invalid(#[from] InvalidCall),
+    /// There is no memory left for it: calls are made faster than the backend takes them.
+    #[error("the queue is full: the backend takes calls more slowly than they are made, or not at all")]
+    Full,
+    /// By itself it is larger than all the memory that there is for calls.
+    #[error("the call has {bytes} bytes, the queue takes at most {limit}")]
+    TooLarge {
+        /// What it takes up.
+        bytes: usize,
+        /// The most that one call may take up.
+        limit: usize,
+    },
+    /// What it was handed to has been shut down.
+    #[error("handed over after the shutdown")]
+    Closed,
+    /// It was made by the very thread that sends calls: to take it could go round for ever.
+    #[error("a call made by the thread that sends calls; forward calls with export_llm_call")]
+    OwnTraffic,
 }
 
 macro_rules! forward {

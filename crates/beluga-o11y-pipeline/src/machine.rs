@@ -1,0 +1,568 @@
+//! The decisions: what is sent when, and what becomes of it. Without a clock, a thread or IO: moments come in as
+//! [`Instant`]s, results as values, so that every decision can be tested by itself.
+//!
+//! Two things are kept apart. *Trouble* belongs to the backend: one failure that every call would meet stops everything,
+//! and from then on one batch at a time asks whether it is over, until one is taken. A *failed attempt* belongs to a
+//! batch: it waits longer each time, and comes back in halves where it may be the batch's own fault (it fails while
+//! others are taken, or no answer comes in time). So an outage costs a few requests, and neither a call that the
+//! backend chokes on nor a batch too large for a slow line holds up the rest.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use beluga_o11y::{BatchReport, ExportError, ExportErrorKind};
+
+use epochs::Epochs;
+use trouble::{Trouble, backoff};
+
+mod epochs;
+mod trouble;
+
+/// A batch that fails this often may come back in halves.
+const HALVE_AFTER: u32 = 2;
+/// What an exporter makes of a batch while it is on its way, at most, as a multiple of the batch: Opik gets the content
+/// twice, in trace and span, and a copy of that may be compressed.
+const BODY_FACTOR: usize = 3;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) max_batch_size: usize,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) max_batch_delay: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_memory_bytes: usize,
+    pub(crate) max_retry_time: Option<Duration>,
+}
+
+impl Rules {
+    /// Memory that is kept free for what the exporter makes of batches.
+    fn reserve(&self) -> usize {
+        self.max_memory_bytes / 4
+    }
+
+    /// The most bytes of calls in a batch, so that one always fits into the reserve.
+    fn batch_bytes(&self) -> usize {
+        self.max_batch_bytes.min(self.reserve() / BODY_FACTOR)
+    }
+
+    /// The most bytes that a single call may have.
+    pub(crate) fn max_item_bytes(&self) -> usize {
+        self.max_memory_bytes - self.reserve()
+    }
+}
+
+/// A call in the queue.
+#[derive(Debug)]
+pub(crate) struct Item<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: usize,
+    pub(crate) shortened: bool,
+    epoch: u64,
+    accepted_at: Instant,
+    /// How long the backend had already asked to wait when the call came: the longer part is not counted against it.
+    ordered_before: Duration,
+}
+
+/// Calls that are sent together.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    pub(crate) items: Vec<Item<T>>,
+    attempts: u32,
+    first_failed_at: Option<Instant>,
+    ready_at: Option<Instant>,
+    sent_at: Instant,
+}
+
+impl<T> Batch<T> {
+    fn new(items: Vec<Item<T>>, now: Instant) -> Self {
+        Self {
+            items,
+            attempts: 0,
+            first_failed_at: None,
+            ready_at: None,
+            sent_at: now,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.items.iter().map(|item| item.bytes).sum()
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        self.ready_at.is_none_or(|ready| ready <= now)
+    }
+
+    /// The second half goes into a batch of its own.
+    fn split(&mut self) -> Self {
+        Self {
+            items: self.items.split_off(self.items.len() / 2),
+            ..*self
+        }
+    }
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Send(Batch<T>),
+    /// Nothing, until then, or until told.
+    Wait(Option<Instant>),
+}
+
+/// How a call left the queue without being delivered.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    Rejected(ExportError),
+    /// Too large by itself; it may come back [shortened](Machine::again).
+    TooLarge(ExportError),
+    Expired(ExportError),
+}
+
+/// What a batch came to. The lost ones are pending until [`Machine::release`] or [`Machine::again`].
+#[derive(Debug)]
+pub(crate) struct Finished<T> {
+    pub(crate) delivered: Vec<Item<T>>,
+    pub(crate) lost: Vec<(Item<T>, Lost)>,
+    /// What every call would meet, if it begins now.
+    pub(crate) trouble: Option<ExportError>,
+    /// Whether a trouble that was told of is over.
+    pub(crate) recovered: bool,
+}
+
+/// When the sleeping worker wants to be woken by a new call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Never,
+    WhenFull,
+    WhenAny,
+}
+
+#[derive(Debug)]
+pub(crate) struct Machine<T> {
+    rules: Rules,
+    fresh: VecDeque<Item<T>>,
+    fresh_bytes: usize,
+    again: VecDeque<Batch<T>>,
+    in_flight: usize,
+    in_flight_bytes: usize,
+    /// Calls of batches in flight, and lost ones that are not released yet.
+    away: usize,
+    /// Bytes of all calls that are pending.
+    bytes: usize,
+    trouble: Option<Trouble>,
+    last_success: Option<Instant>,
+    /// All waits that the backend has asked for, together.
+    ordered_wait: Duration,
+    closing: bool,
+    wake: Wake,
+    arrived: bool,
+    /// Until then the worker looks by itself; a program that makes calls all the time need not wake it for each batch.
+    watching_until: Option<Instant>,
+    epochs: Epochs,
+}
+
+impl<T> Machine<T> {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            fresh: VecDeque::new(),
+            fresh_bytes: 0,
+            again: VecDeque::new(),
+            in_flight: 0,
+            in_flight_bytes: 0,
+            away: 0,
+            bytes: 0,
+            trouble: None,
+            last_success: None,
+            ordered_wait: Duration::ZERO,
+            closing: false,
+            wake: Wake::Never,
+            arrived: false,
+            watching_until: None,
+            epochs: Epochs::default(),
+        }
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// How many calls are pending: waiting, on their way, or lost and not released yet.
+    pub(crate) fn pending(&self) -> usize {
+        let again: usize = self.again.iter().map(|batch| batch.items.len()).sum();
+        self.fresh.len() + again + self.away
+    }
+
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let bodies = (self.in_flight_bytes.saturating_mul(BODY_FACTOR)).max(self.rules.reserve());
+        self.bytes.saturating_add(bytes).saturating_add(bodies) <= self.rules.max_memory_bytes
+    }
+
+    /// Takes a call in, whether there is room or not. Returns whether the worker has to be woken.
+    pub(crate) fn push(&mut self, value: T, bytes: usize, now: Instant) -> bool {
+        self.fresh.push_back(Item {
+            value,
+            bytes,
+            shortened: false,
+            epoch: self.epochs.enter(),
+            accepted_at: now,
+            ordered_before: self.ordered_wait,
+        });
+        self.fresh_bytes += bytes;
+        self.bytes += bytes;
+        self.arrived = true;
+        let wake = match self.wake {
+            Wake::Never => false,
+            Wake::WhenFull => self.is_full(),
+            Wake::WhenAny => true,
+        };
+        if wake {
+            self.wake = Wake::Never;
+        }
+        wake
+    }
+
+    /// Takes out the call that waits longest.
+    pub(crate) fn pop_oldest(&mut self) -> Option<T> {
+        let item = match self.again.front_mut() {
+            Some(batch) => {
+                let item = (!batch.items.is_empty()).then(|| batch.items.remove(0));
+                if batch.items.is_empty() {
+                    self.again.pop_front();
+                }
+                item?
+            }
+            None => {
+                let item = self.fresh.pop_front()?;
+                self.fresh_bytes -= item.bytes;
+                item
+            }
+        };
+        self.bytes -= item.bytes;
+        self.epochs.leave(item.epoch);
+        Some(item.value)
+    }
+
+    /// Makes one immediate try, whatever trouble there is, unless the backend asked to wait; and sends what has
+    /// been accepted so far without waiting for more. Returns what to ask [`is_settled`](Self::is_settled) for.
+    pub(crate) fn flush(&mut self, now: Instant) -> u64 {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.hurry(now);
+        }
+        for batch in &mut self.again {
+            batch.ready_at = None;
+        }
+        self.epochs.close_current()
+    }
+
+    /// Whether all that was accepted before that flush has left.
+    pub(crate) fn is_settled(&self, epoch: u64) -> bool {
+        self.epochs.pending_until(epoch) == 0
+    }
+
+    /// How much of what was accepted before that flush is still pending.
+    pub(crate) fn pending_until(&self, epoch: u64) -> u64 {
+        self.epochs.pending_until(epoch)
+    }
+
+    /// Nothing more will come, so nothing waits for more.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    pub(crate) fn next(&mut self, now: Instant) -> Next<T> {
+        self.wake = Wake::Never;
+        if self.arrived {
+            self.arrived = false;
+            self.watching_until = now.checked_add(self.rules.max_batch_delay);
+        }
+        if self.in_flight >= self.rules.max_in_flight {
+            return Next::Wait(None);
+        }
+        if let Some(trouble) = &self.trouble {
+            if self.in_flight > 0 {
+                return Next::Wait(None);
+            }
+            if trouble.until() > now {
+                return Next::Wait(Some(trouble.until()));
+            }
+        }
+        let Some(mut batch) = self.pick(now) else {
+            return Next::Wait(self.sleep(now));
+        };
+        let bytes = batch.bytes();
+        if self.in_flight > 0 && !self.has_memory_for_body(bytes) {
+            self.again.push_front(batch);
+            return Next::Wait(None);
+        }
+        batch.sent_at = now;
+        self.in_flight += 1;
+        self.in_flight_bytes += bytes;
+        self.away += batch.items.len();
+        Next::Send(batch)
+    }
+
+    fn has_memory_for_body(&self, bytes: usize) -> bool {
+        let bodies = (self.in_flight_bytes + bytes).saturating_mul(BODY_FACTOR);
+        let free = self.rules.max_memory_bytes.saturating_sub(self.bytes);
+        bodies
+            <= free
+                .min(self.rules.max_memory_bytes / 2)
+                .max(self.rules.reserve())
+    }
+
+    /// Repeated ones first, since they are older; but while there is trouble, whatever was tried least, so that one
+    /// batch that the backend chokes on is not the only one that asks.
+    fn pick(&mut self, now: Instant) -> Option<Batch<T>> {
+        let ready = self
+            .again
+            .iter()
+            .enumerate()
+            .filter(|(_, batch)| batch.is_ready(now))
+            .min_by_key(|(_, batch)| batch.attempts);
+        let fresh = self.is_due(now);
+        match ready {
+            Some((at, batch)) if !(fresh && self.trouble.is_some() && batch.attempts > 0) => {
+                self.again.remove(at)
+            }
+            _ if fresh => Some(self.take_fresh(now)),
+            _ => None,
+        }
+    }
+
+    fn take_fresh(&mut self, now: Instant) -> Batch<T> {
+        let (mut count, mut bytes) = (0, 0);
+        for item in self.fresh.iter().take(self.rules.max_batch_size) {
+            if count > 0 && bytes + item.bytes > self.rules.batch_bytes() {
+                break;
+            }
+            count += 1;
+            bytes += item.bytes;
+        }
+        self.fresh_bytes -= bytes;
+        Batch::new(self.fresh.drain(..count).collect(), now)
+    }
+
+    fn is_full(&self) -> bool {
+        self.fresh.len() >= self.rules.max_batch_size
+            || self.fresh_bytes >= self.rules.batch_bytes()
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.fresh.front().is_some_and(|oldest| {
+            self.closing
+                || self.is_full()
+                || self.epochs.is_closed(oldest.epoch)
+                || now.saturating_duration_since(oldest.accepted_at) >= self.rules.max_batch_delay
+        })
+    }
+
+    /// Until when there is nothing to do, and by what to be woken earlier.
+    fn sleep(&mut self, now: Instant) -> Option<Instant> {
+        let again = self.again.iter().filter_map(|batch| batch.ready_at).min();
+        let watching = self.watching_until.filter(|until| *until > now);
+        let fresh = match self.fresh.front() {
+            Some(oldest) => oldest.accepted_at.checked_add(self.rules.max_batch_delay),
+            None => watching,
+        };
+        self.wake = match fresh {
+            Some(_) => Wake::WhenFull,
+            None => Wake::WhenAny,
+        };
+        again.into_iter().chain(fresh).min()
+    }
+
+    /// Takes in what the exporter said of a batch.
+    pub(crate) fn finish(
+        &mut self,
+        mut batch: Batch<T>,
+        result: Result<BatchReport, ExportError>,
+        now: Instant,
+    ) -> Finished<T> {
+        self.in_flight -= 1;
+        self.in_flight_bytes -= batch.bytes();
+        self.away -= batch.items.len();
+        let mut finished = Finished {
+            delivered: Vec::new(),
+            lost: Vec::new(),
+            trouble: None,
+            recovered: false,
+        };
+        match result {
+            Ok(report) => {
+                let again = sort_out(&mut batch, report, &mut finished);
+                if !finished.delivered.is_empty() {
+                    self.succeeded(now, &mut finished);
+                }
+                if let Some(error) = again {
+                    self.fail(batch, &error, now, &mut finished);
+                }
+            }
+            Err(error) if error.kind().affects_every_call() => {
+                self.fail(batch, &error, now, &mut finished);
+            }
+            // Whoever refuses a request is there.
+            Err(error) => {
+                self.succeeded(now, &mut finished);
+                self.divide(batch, error, &mut finished);
+            }
+        }
+        for item in &finished.delivered {
+            self.leave(item);
+        }
+        self.away += finished.lost.len();
+        finished
+    }
+
+    fn succeeded(&mut self, now: Instant, finished: &mut Finished<T>) {
+        self.last_success = Some(now);
+        if let Some(trouble) = self.trouble.take_if(|trouble| trouble.is_over(now)) {
+            finished.recovered = trouble.was_told();
+        }
+    }
+
+    /// Something in it is bad, or it is too large: in halves, until it is alone.
+    fn divide(&mut self, mut batch: Batch<T>, error: ExportError, finished: &mut Finished<T>) {
+        batch.ready_at = None;
+        if batch.items.len() > 1 {
+            let second = batch.split();
+            self.again.push_front(second);
+            self.again.push_front(batch);
+            return;
+        }
+        let lost = |item| match error.kind() {
+            ExportErrorKind::TooLarge => (item, Lost::TooLarge(error.clone())),
+            _ => (item, Lost::Rejected(error.clone())),
+        };
+        finished.lost.extend(batch.items.into_iter().map(lost));
+    }
+
+    /// The backend takes nothing now: everything waits.
+    fn fail(
+        &mut self,
+        mut batch: Batch<T>,
+        error: &ExportError,
+        now: Instant,
+        finished: &mut Finished<T>,
+    ) {
+        let trouble = self
+            .trouble
+            .get_or_insert_with(|| Trouble::new(batch.sent_at, now));
+        self.ordered_wait += trouble.failed(error, batch.sent_at, now);
+        if trouble.tell(error, now) {
+            finished.trouble = Some(error.clone());
+        }
+        let ordered = error.retry_after().is_some();
+        if !ordered {
+            self.expire(&mut batch, error, now, &mut finished.lost);
+        }
+        if error.kind() == ExportErrorKind::Temporary && !ordered {
+            batch.attempts += 1;
+            let first = *batch.first_failed_at.get_or_insert(batch.sent_at);
+            batch.ready_at = now.checked_add(backoff(batch.attempts));
+            let alone = self.last_success.is_some_and(|success| success > first);
+            let unanswered = error.status().is_none();
+            if batch.attempts >= HALVE_AFTER && batch.items.len() > 1 && (alone || unanswered) {
+                let second = batch.split();
+                self.again.push_back(second);
+            }
+        }
+        if !batch.items.is_empty() {
+            self.again.push_back(batch);
+        }
+    }
+
+    /// Takes out of the batch, and of all that waits, what has been tried for too long.
+    fn expire(
+        &mut self,
+        batch: &mut Batch<T>,
+        error: &ExportError,
+        now: Instant,
+        lost: &mut Vec<(Item<T>, Lost)>,
+    ) {
+        let Some(max) = self.rules.max_retry_time else {
+            return;
+        };
+        let ordered_wait = self.ordered_wait;
+        let is_old = |item: &Item<T>| {
+            let age = now.saturating_duration_since(item.accepted_at);
+            age.saturating_sub(ordered_wait.saturating_sub(item.ordered_before)) >= max
+        };
+        for batch in self.again.iter_mut().chain([batch]) {
+            let items = batch.items.extract_if(.., |item| is_old(item));
+            lost.extend(items.map(|item| (item, Lost::Expired(error.clone()))));
+        }
+        self.again.retain(|batch| !batch.items.is_empty());
+        while let Some(item) = self.fresh.pop_front() {
+            if !is_old(&item) {
+                self.fresh.push_front(item);
+                break;
+            }
+            self.fresh_bytes -= item.bytes;
+            lost.push((item, Lost::Expired(error.clone())));
+        }
+    }
+
+    /// A lost call is accounted for elsewhere from now on.
+    pub(crate) fn release(&mut self, item: &Item<T>) {
+        self.away -= 1;
+        self.leave(item);
+    }
+
+    /// A lost call goes once more, with another size.
+    pub(crate) fn again(&mut self, mut item: Item<T>, bytes: usize, now: Instant) {
+        self.away -= 1;
+        self.bytes = self.bytes - item.bytes + bytes;
+        item.bytes = bytes;
+        self.again.push_front(Batch::new(vec![item], now));
+    }
+
+    fn leave(&mut self, item: &Item<T>) {
+        self.bytes -= item.bytes;
+        self.epochs.leave(item.epoch);
+    }
+}
+
+/// Sorts the calls of a batch by what the report says of each. Those that stay in it have to be sent again, because of
+/// the error that comes back.
+fn sort_out<T>(
+    batch: &mut Batch<T>,
+    report: BatchReport,
+    finished: &mut Finished<T>,
+) -> Option<ExportError> {
+    let mut failures = report.failures;
+    failures.sort_by_key(|failure| failure.index);
+    failures.dedup_by_key(|failure| failure.index);
+    if failures.is_empty() {
+        finished.delivered = std::mem::take(&mut batch.items);
+        return None;
+    }
+    let mut failures = failures.into_iter().peekable();
+    let mut again = None;
+    for (index, item) in std::mem::take(&mut batch.items).into_iter().enumerate() {
+        let Some(failure) = failures.next_if(|failure| failure.index == index) else {
+            finished.delivered.push(item);
+            continue;
+        };
+        match failure.error.kind() {
+            ExportErrorKind::Temporary | ExportErrorKind::Destination => {
+                batch.items.push(item);
+                again = again.or(Some(failure.error));
+            }
+            ExportErrorKind::TooLarge => {
+                finished.lost.push((item, Lost::TooLarge(failure.error)));
+            }
+            _ => finished.lost.push((item, Lost::Rejected(failure.error))),
+        }
+    }
+    again
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,525 @@
+//! The handle: what a program holds, and what it shares with the worker.
+
+use std::{
+    cell::Cell,
+    fmt,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use beluga_o11y::{
+    BatchReport, CallSink, ExportError, ExportErrorKind, LLMCallData, Refusal, Submission,
+    TraceExporter,
+};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    FlushReport, Overflow, PipelineBuilder, PipelineStats,
+    machine::{Machine, Rules},
+    redact::Redactor,
+    sample::Sampler,
+    size::size,
+};
+
+thread_local! {
+    /// In the thread of a pipeline: which one's; 0 in all others.
+    pub(crate) static WORKER_OF: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Takes calls out of the program's way and delivers them; see the [crate] for what it promises.
+///
+/// A clone is a handle to the same pipeline. When the last one is dropped, it waits for what is pending, at most as long
+/// as [`with_drop_timeout`](PipelineBuilder::with_drop_timeout) says.
+///
+/// As a [`CallSink`] it takes calls at once and tells what became of each. As a [`TraceExporter`] it can stand wherever
+/// an exporter can; `Ok` then means that the call was accepted (or is not in the sample), and `flush` waits until
+/// everything accepted before it is settled.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Handle>);
+
+/// Dropped with the last clone of the pipeline.
+struct Handle {
+    shared: Arc<Shared>,
+    drop_timeout: Duration,
+}
+
+/// What the handles and the worker share.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    intake: Intake,
+    state: Mutex<State>,
+    /// Wakes the worker.
+    pub(crate) wake: Notify,
+    /// A pending call was settled, or the worker has gone.
+    settled: Condvar,
+    /// Memory was freed.
+    room: Condvar,
+    /// The deadline of a shutdown is over.
+    pub(crate) stop: AtomicBool,
+}
+
+/// What happens to a call before it is queued.
+pub(crate) struct Intake {
+    pub(crate) overflow: Overflow,
+    pub(crate) sampler: Sampler,
+    pub(crate) redactor: Option<Redactor>,
+}
+
+pub(crate) struct State {
+    pub(crate) machine: Machine<Arc<LLMCallData>>,
+    /// Without what the machine knows itself: pending.
+    pub(crate) stats: PipelineStats,
+    /// No call is taken any more.
+    pub(crate) closed: bool,
+    /// Nobody holds a handle any more: the worker ends when it is done.
+    pub(crate) abandoned: bool,
+    /// The first loss of each kind, for the worker to warn of.
+    pub(crate) losses: Losses,
+    /// Futures that wait for a flush.
+    flushes: Vec<(u64, oneshot::Sender<()>)>,
+    /// Threads that wait for a flush, and for room. To wake nobody would be a system call all the same.
+    waiting_for_flush: usize,
+    waiting_for_room: usize,
+    /// The worker has ended.
+    gone: bool,
+}
+
+/// What has been lost, to be warned of once each.
+#[derive(Default)]
+pub(crate) struct Losses {
+    pub(crate) new: Vec<String>,
+    known: Vec<&'static str>,
+}
+
+impl Losses {
+    /// Returns whether it is the first of its kind.
+    pub(crate) fn note(&mut self, what: &'static str, error: Option<&ExportError>) -> bool {
+        if self.known.contains(&what) {
+            return false;
+        }
+        self.known.push(what);
+        self.new.push(match error {
+            Some(error) => format!("{what}: {error}"),
+            None => what.to_owned(),
+        });
+        true
+    }
+}
+
+impl Pipeline {
+    /// A pipeline around this exporter, to be configured and [spawned](PipelineBuilder::spawn).
+    pub fn builder(exporter: impl TraceExporter + 'static) -> PipelineBuilder {
+        PipelineBuilder::new(exporter)
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>, drop_timeout: Duration) -> Self {
+        Self(Arc::new(Handle {
+            shared,
+            drop_timeout,
+        }))
+    }
+
+    /// What became of all calls, at this moment.
+    pub fn stats(&self) -> PipelineStats {
+        self.0.shared.lock().stats()
+    }
+
+    /// Waits until everything accepted so far is settled, at most this long, and tells what came of it. What waits for
+    /// more calls or for its next attempt is tried at once, unless the backend asked to wait.
+    ///
+    /// It blocks the thread and works on any. In async code that goes on afterwards, prefer
+    /// [`flush`](TraceExporter::flush) within a timeout, and [`stats`](Self::stats).
+    pub fn flush_within(&self, deadline: Duration) -> FlushReport {
+        self.0.shared.flush_within(deadline)
+    }
+
+    /// Takes no more calls, waits until everything accepted is settled, at most this long, stops, and tells what came
+    /// of it.
+    ///
+    /// A call whose export was under way at the deadline is in doubt, and counted as pending. It blocks the thread and
+    /// works on any.
+    pub fn shutdown(&self, deadline: Duration) -> FlushReport {
+        self.0.shared.shutdown(deadline)
+    }
+
+    /// A guard that flushes when it is dropped, and waits at most this long: for the end of `main`, where a handle lives
+    /// on in a static or a global subscriber.
+    pub fn flush_guard(&self, deadline: Duration) -> FlushGuard {
+        FlushGuard {
+            pipeline: self.clone(),
+            deadline,
+        }
+    }
+}
+
+impl CallSink for Pipeline {
+    fn submit_shared(&self, call: Arc<LLMCallData>) -> Submission {
+        if WORKER_OF.get() != 0 {
+            return self.0.shared.refuse(Refusal::OwnTraffic);
+        }
+        self.0.shared.submit(call)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl TraceExporter for Pipeline {
+    fn name(&self) -> &str {
+        &self.0.shared.name
+    }
+
+    async fn export_llm_call(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.0.shared.export(call)
+    }
+
+    async fn export_batch(&self, calls: &[&LLMCallData]) -> Result<BatchReport, ExportError> {
+        let mut report = BatchReport::default();
+        for (index, call) in calls.iter().enumerate() {
+            if let Err(error) = self.0.shared.export(call) {
+                report.push(index, error);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Waits, without a deadline, until everything accepted before is settled.
+    ///
+    /// # Errors
+    ///
+    /// Meanwhile a call was rejected or dropped.
+    async fn flush(&self) -> Result<(), ExportError> {
+        self.0.shared.flush().await
+    }
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("exporter", &self.0.shared.name)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.shared.lock().closed {
+            self.shared.close();
+            let report = self.shared.flush_within(self.drop_timeout);
+            self.shared.log_sum(&report.stats);
+        }
+        self.shared.lock().abandoned = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Flushes its pipeline when it is dropped: [`Pipeline::flush_guard`].
+#[derive(Debug)]
+#[must_use = "it flushes when it is dropped, which is now unless it is bound to a name"]
+pub struct FlushGuard {
+    pipeline: Pipeline,
+    deadline: Duration,
+}
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        let report = self.pipeline.flush_within(self.deadline);
+        if report.pending > 0 {
+            tracing::warn!(
+                "{}: {} calls are not delivered yet: {}",
+                self.pipeline.name(),
+                report.pending,
+                report.stats
+            );
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(name: &str, intake: Intake, rules: Rules) -> Self {
+        Self {
+            name: name.to_owned(),
+            intake,
+            state: Mutex::new(State {
+                machine: Machine::new(rules),
+                stats: PipelineStats::default(),
+                closed: false,
+                abandoned: false,
+                losses: Losses::default(),
+                flushes: Vec::new(),
+                waiting_for_flush: 0,
+                waiting_for_room: 0,
+                gone: false,
+            }),
+            wake: Notify::new(),
+            settled: Condvar::new(),
+            room: Condvar::new(),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing that panics runs under the lock, so a poisoned one is as good as any.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, mut call: Arc<LLMCallData>) -> Submission {
+        if let Err(invalid) = call.validate() {
+            return self.refuse(Refusal::Invalid(invalid));
+        }
+        if !self.intake.sampler.keeps(&call) {
+            let mut state = self.lock();
+            state.stats.submitted += 1;
+            state.stats.sampled_out += 1;
+            return Submission::SampledOut;
+        }
+        if let Some(redactor) = &self.intake.redactor {
+            redactor.apply(Arc::make_mut(&mut call));
+        }
+        match self.accept(call) {
+            Ok(wake) => {
+                if wake {
+                    self.wake.notify_one();
+                }
+                Submission::Accepted
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Queues a call, where need be after having made room for it. Returns whether the worker has to be woken.
+    fn accept(&self, call: Arc<LLMCallData>) -> Result<bool, Refusal> {
+        let bytes = size(&call);
+        let mut give_up_at = None;
+        // Freed after the lock, which is declared later.
+        let mut dropped = Vec::new();
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return Err(Refusal::Closed);
+            }
+            let limit = state.machine.rules().max_item_bytes();
+            if bytes > limit {
+                return Err(Refusal::TooLarge { bytes, limit });
+            }
+            if state.machine.has_room(bytes) {
+                state.stats.submitted += 1;
+                state.stats.accepted += 1;
+                return Ok(state.machine.push(call, bytes, Instant::now()));
+            }
+            match self.intake.overflow {
+                Overflow::RefuseNew => return Err(Refusal::Full),
+                Overflow::DropOldest => {
+                    let oldest = state.machine.pop_oldest().ok_or(Refusal::Full)?;
+                    dropped.push(oldest);
+                    state.stats.dropped.overflow += 1;
+                    if state
+                        .losses
+                        .note("dropped to make room for newer ones", None)
+                    {
+                        self.wake.notify_one();
+                    }
+                    self.tell_settled(&mut state);
+                }
+                Overflow::Block(timeout) => {
+                    let now = Instant::now();
+                    let give_up_at = give_up_at.get_or_insert_with(|| later(now, timeout));
+                    let left = give_up_at.saturating_duration_since(now);
+                    // The worker would wait for itself.
+                    if left.is_zero() || WORKER_OF.get() == self.identity() {
+                        return Err(Refusal::Full);
+                    }
+                    state.waiting_for_room += 1;
+                    let (back, _) = self
+                        .room
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    state = back;
+                    state.waiting_for_room -= 1;
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Submission {
+        let mut state = self.lock();
+        state.stats.submitted += 1;
+        let refused = &mut state.stats.refused;
+        let (count, what) = match &refusal {
+            Refusal::Invalid(_) => (&mut refused.invalid, "refused as invalid"),
+            Refusal::Closed => (&mut refused.closed, "refused after the shutdown"),
+            Refusal::OwnTraffic => (
+                &mut refused.own_traffic,
+                "refused as made by a pipeline's own thread",
+            ),
+            _ => (&mut refused.full, "refused because the queue is full"),
+        };
+        *count += 1;
+        let first = state.losses.note(what, None);
+        drop(state);
+        if first {
+            self.wake.notify_one();
+        }
+        Submission::Refused(refusal)
+    }
+
+    /// The other door. Unlike [`CallSink::submit`] it is open to the workers of other pipelines, which forward calls.
+    fn export(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        let submission = if WORKER_OF.get() == self.identity() {
+            self.refuse(Refusal::OwnTraffic)
+        } else {
+            self.submit(Arc::new(call.clone()))
+        };
+        let refusal = match submission {
+            Submission::Refused(refusal) => refusal,
+            _ => return Ok(()),
+        };
+        let kind = match refusal {
+            Refusal::Full => ExportErrorKind::Temporary,
+            Refusal::TooLarge { .. } => ExportErrorKind::TooLarge,
+            Refusal::Closed => ExportErrorKind::Destination,
+            _ => ExportErrorKind::Rejected,
+        };
+        Err(ExportError::new(
+            kind,
+            self.name.clone(),
+            refusal.to_string(),
+        ))
+    }
+
+    fn flush_within(&self, deadline: Duration) -> FlushReport {
+        let until = later(Instant::now(), deadline);
+        let mut state = self.lock();
+        let epoch = state.machine.flush(Instant::now());
+        self.wake.notify_one();
+        // The worker would wait for itself.
+        let patient = WORKER_OF.get() != self.identity();
+        while patient && !state.gone && !state.machine.is_settled(epoch) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state.waiting_for_flush += 1;
+            let (back, _) = self
+                .settled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = back;
+            state.waiting_for_flush -= 1;
+        }
+        FlushReport {
+            pending: state.machine.pending_until(epoch),
+            stats: state.stats(),
+        }
+    }
+
+    async fn flush(&self) -> Result<(), ExportError> {
+        let (settled, lost_before) = {
+            let mut state = self.lock();
+            let epoch = state.machine.flush(Instant::now());
+            let (sender, settled) = oneshot::channel();
+            state.flushes.push((epoch, sender));
+            self.tell_settled(&mut state);
+            (settled, state.stats.lost())
+        };
+        self.wake.notify_one();
+        let settled = settled.await.is_ok();
+        let lost = self.lock().stats.lost() - lost_before;
+        if !settled {
+            return Err(ExportError::temporary(
+                self.name.clone(),
+                "the pipeline was stopped before everything was delivered",
+            ));
+        }
+        if lost > 0 {
+            let message = format!(
+                "not everything was delivered: {lost} rejected or dropped; the log says why"
+            );
+            return Err(ExportError::rejected(self.name.clone(), message));
+        }
+        Ok(())
+    }
+
+    /// Takes no more calls.
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.machine.close();
+        drop(state);
+        self.room.notify_all();
+        self.wake.notify_one();
+    }
+
+    fn shutdown(&self, deadline: Duration) -> FlushReport {
+        self.close();
+        let report = self.flush_within(deadline);
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+        self.log_sum(&report.stats);
+        report
+    }
+
+    fn log_sum(&self, stats: &PipelineStats) {
+        if stats.pending > 0 || stats.has_losses() {
+            tracing::warn!("{}: shut down: {stats}", self.name);
+        } else {
+            tracing::info!("{}: shut down: {stats}", self.name);
+        }
+    }
+
+    /// Lets go whoever waits for what has been settled, or for room.
+    pub(crate) fn tell_settled(&self, state: &mut State) {
+        let State {
+            machine,
+            flushes,
+            gone,
+            ..
+        } = state;
+        // Dropping a sender tells that it will not be settled.
+        for (_, sender) in flushes.extract_if(.., |(epoch, _)| *gone || machine.is_settled(*epoch))
+        {
+            if !*gone {
+                let _ = sender.send(());
+            }
+        }
+        if state.waiting_for_flush > 0 {
+            self.settled.notify_all();
+        }
+        if state.waiting_for_room > 0 {
+            self.room.notify_all();
+        }
+    }
+
+    /// The worker has ended, as it should or not.
+    pub(crate) fn worker_gone(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.gone = true;
+        self.tell_settled(&mut state);
+    }
+
+    /// Tells this pipeline from all others in the process.
+    pub(crate) fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl State {
+    fn stats(&self) -> PipelineStats {
+        PipelineStats {
+            pending: self.machine.pending() as u64,
+            pending_bytes: self.machine.pending_bytes() as u64,
+            ..self.stats.clone()
+        }
+    }
+}
+
+/// A moment that far away; a year if it is further than that.
+fn later(now: Instant, wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    now + wait.min(YEAR)
+}

@@ -1,0 +1,225 @@
+//! The pipeline's own thread: sends what the [machine](crate::machine) says, and tells it what came of it.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::runtime::{self, Runtime};
+
+use crate::{
+    DeadLetter, LossReason, Oversize, PipelineError,
+    dead_letter::DeadLetters,
+    machine::{Batch, Finished, Item, Lost, Next},
+    pipeline::{Shared, WORKER_OF},
+    shorten::shorten,
+    size::size,
+};
+
+type Call = Arc<LLMCallData>;
+type Exported = (Batch<Call>, Result<BatchReport, ExportError>);
+
+/// How the worker goes about it.
+pub(crate) struct Ways {
+    pub(crate) export_timeout: Duration,
+    pub(crate) oversize: Oversize,
+    pub(crate) dead_letters: DeadLetters,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    ways: Ways,
+}
+
+/// Says that the worker has ended, however it did.
+struct Presence(Arc<Shared>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.worker_gone();
+    }
+}
+
+pub(crate) fn spawn(
+    shared: Arc<Shared>,
+    exporter: Arc<dyn TraceExporter>,
+    ways: Ways,
+) -> Result<(), PipelineError> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(PipelineError::Thread)?;
+    // Some systems show only 15 characters.
+    let name = format!("o11y-{}", shared.name);
+    thread::Builder::new()
+        .name(name)
+        .spawn(move || work(shared, &*exporter, ways, runtime))
+        .map_err(PipelineError::Thread)?;
+    Ok(())
+}
+
+fn work(shared: Arc<Shared>, exporter: &dyn TraceExporter, ways: Ways, runtime: Runtime) {
+    WORKER_OF.set(shared.identity());
+    let presence = Presence(Arc::clone(&shared));
+    runtime.block_on(Worker { shared, ways }.run(exporter));
+    // A name that is still being looked up must not hold up whoever waits.
+    runtime.shutdown_background();
+    drop(presence);
+}
+
+impl Worker {
+    async fn run(mut self, exporter: &dyn TraceExporter) {
+        let mut exports = FuturesUnordered::new();
+        let timeout = self.ways.export_timeout;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let Some(next) = self.next() else { break };
+            let until = match next {
+                Next::Send(batch) => {
+                    exports.push(export(exporter, batch, timeout));
+                    // Begins with it, and lets the runtime write it, before the next batch is made ready: the backend
+                    // has something to do meanwhile, and answers do not come all at once.
+                    if let Some(Some((batch, result))) = exports.next().now_or_never() {
+                        self.finish(batch, result);
+                    }
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Next::Wait(until) => until.map(tokio::time::Instant::from_std),
+            };
+            tokio::select! {
+                Some((batch, result)) = exports.next() => self.finish(batch, result),
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep_until(until.unwrap_or_else(tokio::time::Instant::now)), if until.is_some() => {}
+            }
+        }
+        self.warn();
+    }
+
+    /// Nothing if the work is done for good.
+    fn next(&self) -> Option<Next<Call>> {
+        self.warn();
+        let mut state = self.shared.lock();
+        if state.abandoned && state.machine.pending() == 0 {
+            return None;
+        }
+        let next = state.machine.next(Instant::now());
+        if matches!(next, Next::Send(_)) {
+            state.stats.export_calls += 1;
+        }
+        Some(next)
+    }
+
+    fn finish(&mut self, batch: Batch<Call>, result: Result<BatchReport, ExportError>) {
+        let error = match &result {
+            Ok(report) => report.failures.first().map(|failure| &failure.error),
+            Err(error) => Some(error),
+        };
+        let error = error.cloned();
+        let finished = {
+            let mut state = self.shared.lock();
+            let finished = state.machine.finish(batch, result, Instant::now());
+            state.stats.delivered += finished.delivered.len() as u64;
+            if error.is_some() {
+                state.stats.last_error = error;
+            }
+            self.shared.tell_settled(&mut state);
+            finished
+        };
+        self.log(&finished);
+        for (item, lost) in finished.lost {
+            self.lose(item, lost);
+        }
+    }
+
+    fn lose(&mut self, mut item: Item<Call>, lost: Lost) {
+        let (reason, error) = match lost {
+            Lost::TooLarge(error) => {
+                let may_shorten = self.ways.oversize == Oversize::Shorten && !item.shortened;
+                if let Some(short) = may_shorten.then(|| shorten(&item.value)).flatten() {
+                    let bytes = size(&short);
+                    item.value = Arc::new(short);
+                    item.shortened = true;
+                    let mut state = self.shared.lock();
+                    return state.machine.again(item, bytes, Instant::now());
+                }
+                (LossReason::TooLarge, error)
+            }
+            Lost::Rejected(error) => (LossReason::Rejected, error),
+            Lost::Expired(error) => (LossReason::Expired, error),
+        };
+        let letter = DeadLetter {
+            call: Arc::clone(&item.value),
+            reason,
+            error,
+            time: SystemTime::now().into(),
+        };
+        // Told before it is counted: who sees the count can look.
+        let told = self.ways.dead_letters.tell(&letter);
+        let mut state = self.shared.lock();
+        state.machine.release(&item);
+        let (count, what) = match reason {
+            LossReason::Expired => (
+                &mut state.stats.dropped.expired,
+                "given up after the retry time",
+            ),
+            LossReason::Rejected | LossReason::TooLarge => {
+                (&mut state.stats.rejected, "rejected by the backend")
+            }
+        };
+        *count += 1;
+        state.losses.note(what, Some(&letter.error));
+        self.shared.tell_settled(&mut state);
+        // Whoever listens to the log may submit calls, so not under the lock.
+        drop(state);
+        if let Err(problem) = told {
+            tracing::error!("{}: dead letter: {problem}", self.shared.name);
+        }
+    }
+
+    fn log(&self, finished: &Finished<Call>) {
+        let name = &self.shared.name;
+        if let Some(error) = &finished.trouble {
+            tracing::warn!("{name}: calls are kept and tried again later: {error}");
+        }
+        if finished.recovered {
+            tracing::info!("{name}: calls are delivered again");
+        }
+    }
+
+    fn warn(&self) {
+        let losses = std::mem::take(&mut self.shared.lock().losses.new);
+        for loss in losses {
+            tracing::warn!(
+                "{}: a call was {loss}; more of these are only counted",
+                self.shared.name
+            );
+        }
+    }
+}
+
+async fn export(exporter: &dyn TraceExporter, batch: Batch<Call>, timeout: Duration) -> Exported {
+    let result = {
+        let calls: Vec<&LLMCallData> = batch.items.iter().map(|item| &*item.value).collect();
+        // It is called through `&self` and keeps its own state in order; see MultiExporter.
+        let export = async { tokio::time::timeout(timeout, exporter.export_batch(&calls)).await };
+        AssertUnwindSafe(export).catch_unwind().await
+    };
+    let name = || exporter.name().to_owned();
+    let result = match result {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ExportError::temporary(
+            name(),
+            format!("not done after {timeout:?}, and cancelled"),
+        )),
+        // One call may be what it cannot stand: it is found as one that the backend rejects.
+        Err(_) => Err(ExportError::rejected(
+            name(),
+            "the exporter panicked; this is a bug in it",
+        )),
+    };
+    (batch, result)
+}
