@@ -17,6 +17,7 @@ use beluga_o11y::{
 };
 use beluga_o11y_http::{HttpRequest, HttpSender, SecretHeaderValue};
 use beluga_o11y_opik::{OpikAuthorization, OpikExporter, OpikExporterBuilder};
+use beluga_o11y_pipeline::{Pipeline, PipelineBuilder};
 use beluga_o11y_sandbox::{Fault, OpikCloud, Sandbox};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
@@ -132,6 +133,7 @@ fn neither_key_nor_prompt_is_seen_anywhere() {
     runtime.block_on(exports(&seen));
     configuration(&seen);
     records(&seen);
+    pipelines(&seen);
 
     let _ = std::panic::take_hook();
     let text = seen.text();
@@ -140,6 +142,8 @@ fn neither_key_nor_prompt_is_seen_anywhere() {
         "TRACE",
         "opik: export: 401 Unauthorized",
         "with LLMCallData",
+        "opik: a call was rejected by the backend: opik: export: 422",
+        "opik: calls are kept and tried again later: opik: export: 401",
         "DEBUG",
     ] {
         assert!(text.contains(expected), "nothing of {expected:?} was seen");
@@ -224,6 +228,38 @@ async fn exports(seen: &Seen) {
     let multi = MultiExporter::new().with(Panics).with(opik);
     seen.debug(&multi);
     seen.error(&multi.export_llm_call(&call()).await.unwrap_err());
+}
+
+fn pipelines(seen: &Seen) {
+    let sandbox = Sandbox::start().unwrap();
+    let quote = format!("{PROMPT} {KEY}");
+    let told = seen.clone();
+    let settings = |pipeline: PipelineBuilder| {
+        let told = told.clone();
+        pipeline
+            .with_max_batch_delay(Duration::ZERO)
+            .with_drop_timeout(Duration::ZERO)
+            .with_dead_letters(move |letter| told.debug(letter))
+    };
+    let opik = builder(&sandbox.opik_url()).build().unwrap();
+    for status in [422, 401, 413, 503] {
+        sandbox.inject(Fault::status(status).with_body(&quote).always());
+        let pipeline = settings(Pipeline::builder(opik.clone()));
+        seen.debug(&pipeline);
+        let pipeline = pipeline.spawn().unwrap();
+        seen.debug(&pipeline.submit(call()));
+        seen.debug(&pipeline);
+        seen.debug(&pipeline.submit(call().with_messages(deep())));
+        let report = pipeline.flush_within(Duration::from_secs(1));
+        seen.show(&report.stats);
+        seen.debug(&report);
+        seen.debug(&pipeline.shutdown(Duration::ZERO));
+        seen.debug(&pipeline.submit(call()));
+        sandbox.clear_faults();
+    }
+    let panics = settings(Pipeline::builder(Panics)).spawn().unwrap();
+    panics.submit(call());
+    seen.debug(&panics.shutdown(Duration::from_secs(5)));
 }
 
 fn configuration(seen: &Seen) {
