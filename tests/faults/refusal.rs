@@ -30,7 +30,7 @@ pub(crate) fn quota_used_up() {
 }
 
 pub(crate) fn key(_: &[String]) {
-    refused(401, &sandbox(), |pipeline| {
+    refused(401, &sandbox(), 3 * SECOND, |pipeline| {
         thread::sleep(20 * SECOND);
         // The first attempt; the next one would come after 60 s.
         assert_eq!(stats(pipeline).export_calls, 1);
@@ -38,16 +38,16 @@ pub(crate) fn key(_: &[String]) {
 }
 
 pub(crate) fn quota(_: &[String]) {
-    refused(402, &sandbox(), |_| thread::sleep(5 * SECOND));
+    refused(402, &sandbox(), 3 * SECOND, |_| thread::sleep(5 * SECOND));
 }
 
-/// The cloud takes the key as it is, which the exporter tries second, and not with every request.
+/// The cloud takes the key as it is, which the exporter tries second, and once in 10 s.
 pub(crate) fn cloud_key(_: &[String]) {
     let sandbox = Sandbox::builder()
         .with_cloud(OpikCloud::new(KEY))
         .start()
         .unwrap();
-    refused(401, &sandbox, |pipeline| {
+    refused(401, &sandbox, 13 * SECOND, |pipeline| {
         let start = Instant::now();
         while start.elapsed() < 20 * SECOND {
             // Each flush makes an attempt.
@@ -65,8 +65,8 @@ pub(crate) fn cloud_key(_: &[String]) {
     });
 }
 
-/// For a process of its own, since it counts the warnings.
-fn refused(status: u16, sandbox: &Sandbox, meanwhile: impl FnOnce(&Pipeline)) {
+/// For a process of its own, since it counts the warnings. It has so long to deliver when all is right again.
+fn refused(status: u16, sandbox: &Sandbox, limit: Duration, meanwhile: impl FnOnce(&Pipeline)) {
     let log = Log::capture();
     sandbox.inject(Fault::status(status).always());
     let exporter = opik_builder(sandbox.opik_url()).with_api_key(KEY);
@@ -87,7 +87,16 @@ fn refused(status: u16, sandbox: &Sandbox, meanwhile: impl FnOnce(&Pipeline)) {
     assert_eq!(error.status(), Some(status));
     assert_eq!(stats(&pipeline).pending, 100);
     sandbox.clear_faults();
-    let (report, took) = timed(|| pipeline.flush_within(10 * SECOND));
+    // Each flush makes an attempt.
+    let (report, took) = timed(|| {
+        let start = Instant::now();
+        loop {
+            let report = pipeline.flush_within(SECOND);
+            if report.pending == 0 || start.elapsed() > limit {
+                return report;
+            }
+        }
+    });
     eprintln!(
         "{status}: {} attempts, {} requests; delivered {took:?} after it was right",
         report.stats.export_calls,
@@ -95,7 +104,7 @@ fn refused(status: u16, sandbox: &Sandbox, meanwhile: impl FnOnce(&Pipeline)) {
     );
     check(&report.stats);
     assert_eq!((report.pending, report.stats.delivered), (0, 100));
-    assert!(took < 3 * SECOND, "{took:?}");
+    assert!(took < limit, "{took:?}");
     let requests = sandbox.requests();
     for kind in ["traces", "spans"] {
         let sizes = batch_sizes(&requests, kind);

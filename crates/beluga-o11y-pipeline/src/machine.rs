@@ -465,10 +465,16 @@ impl<T> Machine<T> {
         if error.kind() == ExportErrorKind::Temporary && !ordered {
             batch.attempts += 1;
             let first = *batch.first_failed_at.get_or_insert(batch.sent_at);
-            batch.ready_at = now.checked_add(backoff(batch.attempts));
             let alone = self.last_success.is_some_and(|success| success > first);
             let unanswered = error.status().is_none();
-            if batch.attempts >= HALVE_AFTER && batch.items.len() > 1 && (alone || unanswered) {
+            let halve =
+                batch.attempts >= HALVE_AFTER && batch.items.len() > 1 && (alone || unanswered);
+            if halve {
+                // A half has not failed yet, so it does not wait for long; if it does, it is halved at once.
+                batch.attempts = HALVE_AFTER - 1;
+            }
+            batch.ready_at = now.checked_add(backoff(batch.attempts));
+            if halve {
                 let second = batch.split();
                 self.again.push_back(second);
             }

@@ -30,6 +30,9 @@ thread_local! {
     pub(crate) static WORKER_OF: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Between the end of a flush and the drop of the last handle, where one follows from the other.
+const JUST_NOW: Duration = Duration::from_secs(1);
+
 /// Takes calls out of the program's way and delivers them; see the [crate] for what it promises.
 ///
 /// A clone is a handle to the same pipeline. When the last one is dropped, it waits for what is pending, at most as long
@@ -84,6 +87,8 @@ pub(crate) struct State {
     /// Threads that wait for a flush, and for room. To wake nobody would be a system call all the same.
     waiting_for_flush: usize,
     waiting_for_room: usize,
+    /// When a flush ran out of time, for the last time, and how long it had waited.
+    gave_up: Option<(Instant, Duration)>,
     /// The worker has ended.
     gone: bool,
 }
@@ -207,9 +212,19 @@ impl fmt::Debug for Pipeline {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.shared.lock().closed {
+        let (closed, gave_up) = {
+            let state = self.shared.lock();
+            (state.closed, state.gave_up)
+        };
+        if !closed {
             self.shared.close();
-            let report = self.shared.flush_within(self.drop_timeout);
+            // A guard, or the program itself, may have waited for these calls just now: that counts, or the end of the
+            // program would come after both deadlines.
+            let waited = gave_up
+                .filter(|(at, _)| at.elapsed() < JUST_NOW)
+                .map_or(Duration::ZERO, |(_, waited)| waited);
+            let patience = self.drop_timeout.saturating_sub(waited);
+            let report = self.shared.flush_within(patience);
             self.shared.log_sum(&report.stats);
         }
         self.shared.lock().abandoned = true;
@@ -253,6 +268,7 @@ impl Shared {
                 flushes: Vec::new(),
                 waiting_for_flush: 0,
                 waiting_for_room: 0,
+                gave_up: None,
                 gone: false,
             }),
             wake: Notify::new(),
@@ -411,8 +427,12 @@ impl Shared {
             state = back;
             state.waiting_for_flush -= 1;
         }
+        let pending = state.machine.pending_until(epoch);
+        if pending > 0 {
+            state.gave_up = Some((Instant::now(), deadline));
+        }
         FlushReport {
-            pending: state.machine.pending_until(epoch),
+            pending,
             stats: state.stats(),
         }
     }

@@ -678,3 +678,25 @@ fn debug_shows_no_content() {
         "{debug}"
     );
 }
+
+#[test]
+fn the_time_that_a_guard_has_waited_counts_for_the_drop_of_the_last_handle() {
+    let spawn = || {
+        let pipeline = Pipeline::builder(Silent).with_drop_timeout(SECOND).spawn();
+        let pipeline = pipeline.unwrap();
+        pipeline.submit(call());
+        pipeline
+    };
+    let start = Instant::now();
+    {
+        let pipeline = spawn();
+        let _guard = pipeline.flush_guard(SECOND);
+    }
+    assert!((SECOND..SECOND * 2).contains(&start.elapsed()));
+    let start = Instant::now();
+    {
+        let pipeline = spawn();
+        let _guard = pipeline.flush_guard(SECOND / 10);
+    }
+    assert!((SECOND..SECOND * 2).contains(&start.elapsed()));
+}

@@ -65,7 +65,9 @@ pub enum Refusal {
     #[error(transparent)]
     Invalid(#[from] InvalidCall),
     /// There is no memory left for it: calls are made faster than the backend takes them.
-    #[error("the queue is full: the backend takes calls more slowly than they are made, or not at all")]
+    #[error(
+        "the queue is full: the backend takes calls more slowly than they are made, or not at all"
+    )]
     Full,
     /// By itself it is larger than all the memory that there is for calls.
     #[error("the call has {bytes} bytes, the queue takes at most {limit}")]

@@ -57,7 +57,7 @@ pub(crate) fn opik(server: SocketAddr, gzip: bool) -> Result<OpikExporter> {
 /// A pipeline with the defaults, except that whoever submits waits while the queue is full.
 pub(crate) fn patient(exporter: impl TraceExporter + 'static) -> Result<Pipeline> {
     Ok(Pipeline::builder(exporter)
-        .with_overflow(Overflow::Block(PATIENCE)).with_max_memory_bytes(std::env::var("MIB").unwrap().parse::<usize>().unwrap()<<20)
+        .with_overflow(Overflow::Block(PATIENCE))
         .spawn()?)
 }
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 use beluga_o11y::LLMCallData;
-use delivery::{BATCH, Delivery, WARM_UP, deliver, deliver_beside, opik};
+use delivery::{BATCH, Cost, Delivery, WARM_UP, deliver, deliver_beside, opik};
 use process::SinkProcess;
 use table::{
     Goal::{AtLeast, AtMost},
@@ -99,7 +99,7 @@ fn rate(table: &mut Table) -> Result<()> {
     }
     let sent = ROUNDS * (WARM_UP + CALLS + CALLS);
     let of_all = |part: fn(&Delivery) -> f64| deliveries.iter().map(part).collect::<Vec<_>>();
-    let cost = of_all(|delivery| delivery.cost.total());
+    let cost = costs(&deliveries);
 
     table.title("To Opik's wire, without gzip")?;
     table.info("bytes per call, in trace and span", server.bytes_per(sent)?)?;
@@ -132,6 +132,7 @@ fn gzip(table: &mut Table) -> Result<()> {
     table.title("To Opik's wire, with gzip")?;
     table.info("bytes per call, in trace and span", bytes)?;
     table.goal("calls per second", &rates(&deliveries), AtLeast(4.5e4))?;
+    table.row("CPU per call, µs", &costs(&deliveries))?;
 
     let mut server = SinkProcess::start(Duration::ZERO)?;
     let deliveries = three_times(&server, true, record::calls)?;
@@ -214,6 +215,11 @@ fn system_calls(table: &mut Table) -> Result<()> {
 
 fn rates(deliveries: &[Delivery]) -> Vec<f64> {
     deliveries.iter().map(|delivery| delivery.rate).collect()
+}
+
+fn costs(deliveries: &[Delivery]) -> Vec<f64> {
+    let costs = deliveries.iter().map(|delivery| delivery.cost);
+    costs.map(Cost::total).collect()
 }
 
 /// Round by round, since the machine is not the same in every round.
