@@ -113,7 +113,7 @@ impl PipelineBuilder {
 
     /// The memory for calls and for the requests made of them, in bytes. Default: 64 MiB. At least 64 KiB.
     ///
-    /// A quarter of it is kept free for the requests, since without them nothing leaves. What happens when the rest is
+    /// A third of it is kept free for the requests, since without them nothing leaves. What happens when the rest is
     /// full, [`with_overflow`](Self::with_overflow) says.
     pub fn with_max_memory_bytes(mut self, bytes: usize) -> Self {
         self.max_memory_bytes = bytes;

@@ -39,7 +39,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Memory that is kept free for what the exporter makes of batches.
     fn reserve(&self) -> usize {
-        self.max_memory_bytes / 4
+        self.max_memory_bytes / 3
     }
 
     /// The most bytes of calls in a batch, so that one always fits into the reserve.

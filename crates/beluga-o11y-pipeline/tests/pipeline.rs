@@ -513,7 +513,7 @@ fn when_it_is_full_the_policy_decides() {
     assert!(
         matches!(
             submission,
-            Submission::Refused(Refusal::TooLarge { limit: 75_000, .. })
+            Submission::Refused(Refusal::TooLarge { limit: 66_667, .. })
         ),
         "{submission:?}"
     );

@@ -166,12 +166,12 @@ fn a_large_call_goes_alone_and_a_batch_fits_into_a_small_memory() {
     assert_eq!(values(&run.send()), [1]);
 
     let small = Rules {
-        max_memory_bytes: 2_400,
+        max_memory_bytes: 1_800,
         ..rules()
     };
-    // A quarter of it is for requests, which are three times as large as what they are made of.
+    // A third of it is for requests, which are three times as large as what they are made of.
     assert_eq!((small.reserve(), small.batch_bytes()), (600, 200));
-    assert_eq!(small.max_item_bytes(), 1_800);
+    assert_eq!(small.max_item_bytes(), 1_200);
     let mut run = Run::with(
         Rules {
             max_batch_size: 100,
@@ -185,7 +185,7 @@ fn a_large_call_goes_alone_and_a_batch_fits_into_a_small_memory() {
 #[test]
 fn memory_is_bounded_with_what_is_on_its_way() {
     let mut run = Run::new(Rules {
-        max_memory_bytes: 12_000,
+        max_memory_bytes: 9_000,
         max_batch_bytes: 1_000,
         ..rules()
     });
@@ -195,7 +195,7 @@ fn memory_is_bounded_with_what_is_on_its_way() {
         calls += 1;
     }
     // 3 000 are kept free for a batch of 1 000.
-    assert_eq!(calls, 18);
+    assert_eq!(calls, 12);
     let first = run.send();
     assert_eq!(first.items.len(), 2);
     // Nothing is free for the body of a second batch.
@@ -203,7 +203,7 @@ fn memory_is_bounded_with_what_is_on_its_way() {
     assert!(!run.machine.has_room(500));
     run.deliver(first);
     assert!(run.machine.has_room(1_000) && !run.machine.has_room(1_500));
-    assert_eq!(run.machine.pending_bytes(), 8_000);
+    assert_eq!(run.machine.pending_bytes(), 5_000);
 }
 
 #[test]
