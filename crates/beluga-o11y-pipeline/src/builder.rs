@@ -244,6 +244,12 @@ impl PipelineBuilder {
                 problem: format!("{} is not between 0 and 1", self.sample_rate),
             });
         }
+        if self.export_timeout.is_zero() {
+            return Err(PipelineError::Setting {
+                setting: "with_export_timeout",
+                problem: "nothing can be exported in no time".to_owned(),
+            });
+        }
         let rules = Rules {
             max_batch_size: at_least("with_max_batch_size", self.max_batch_size, 1)?,
             max_batch_bytes: at_least("with_max_batch_bytes", self.max_batch_bytes, 1)?,

@@ -15,6 +15,7 @@ use crate::{
     DeadLetter, LossReason, Oversize, PipelineError,
     dead_letter::DeadLetters,
     machine::{Batch, Finished, Item, Lost, Next},
+    panics::discard,
     pipeline::{Shared, WORKER_OF},
     shorten::shorten,
     size::size,
@@ -75,11 +76,12 @@ impl Worker {
     async fn run(mut self, exporter: &dyn TraceExporter) {
         let mut exports = FuturesUnordered::new();
         let timeout = self.ways.export_timeout;
+        let name = self.shared.name.clone();
         while !self.shared.stop.load(Ordering::Acquire) {
             let Some(next) = self.next() else { break };
             let until = match next {
                 Next::Send(batch) => {
-                    exports.push(export(exporter, batch, timeout));
+                    exports.push(export(exporter, name.clone(), batch, timeout));
                     // Begins with it, and lets the runtime write it, before the next batch is made ready: the backend
                     // has something to do meanwhile, and answers do not come all at once.
                     if let Some(Some((batch, result))) = exports.next().now_or_never() {
@@ -201,25 +203,32 @@ impl Worker {
     }
 }
 
-async fn export(exporter: &dyn TraceExporter, batch: Batch<Call>, timeout: Duration) -> Exported {
+async fn export(
+    exporter: &dyn TraceExporter,
+    name: String,
+    batch: Batch<Call>,
+    timeout: Duration,
+) -> Exported {
     let result = {
         let calls: Vec<&LLMCallData> = batch.items.iter().map(|item| &*item.value).collect();
         // It is called through `&self` and keeps its own state in order; see MultiExporter.
         let export = async { tokio::time::timeout(timeout, exporter.export_batch(&calls)).await };
         AssertUnwindSafe(export).catch_unwind().await
     };
-    let name = || exporter.name().to_owned();
     let result = match result {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(ExportError::temporary(
-            name(),
+            name,
             format!("not done after {timeout:?}, and cancelled"),
         )),
         // One call may be what it cannot stand: it is found as one that the backend rejects.
-        Err(_) => Err(ExportError::rejected(
-            name(),
-            "the exporter panicked; this is a bug in it",
-        )),
+        Err(payload) => {
+            discard(payload);
+            Err(ExportError::rejected(
+                name,
+                "the exporter panicked; this is a bug in it",
+            ))
+        }
     };
     (batch, result)
 }

@@ -107,6 +107,10 @@ fn senseless_settings_are_named() {
         (builder().with_max_batch_bytes(0), "with_max_batch_bytes"),
         (builder().with_max_in_flight(0), "with_max_in_flight"),
         (builder().with_max_memory_bytes(9), "with_max_memory_bytes"),
+        (
+            builder().with_export_timeout(Duration::ZERO),
+            "with_export_timeout",
+        ),
         (builder().with_sample_rate(1.5), "with_sample_rate: 1.5"),
         (
             builder().with_sample_rate(f64::NAN),
@@ -422,6 +426,30 @@ fn a_panic_of_the_exporter_costs_the_call_that_caused_it() {
     assert_eq!((report.stats.rejected, taken.len()), (1, 30));
     let error = report.stats.last_error.unwrap().to_string();
     assert!(error.contains("panicked"), "{error}");
+}
+
+#[test]
+fn settings_without_an_end_are_fine() {
+    let backend = InMemoryExporter::new();
+    let pipeline = Pipeline::builder(backend.clone())
+        .with_max_batch_size(usize::MAX)
+        .with_max_batch_bytes(usize::MAX)
+        .with_max_batch_delay(Duration::MAX)
+        .with_max_in_flight(usize::MAX)
+        .with_max_memory_bytes(usize::MAX)
+        .with_max_retry_time(Duration::MAX)
+        .with_export_timeout(Duration::MAX)
+        .with_drop_timeout(Duration::MAX)
+        .with_overflow(Overflow::Block(Duration::MAX))
+        .spawn()
+        .unwrap();
+    for _ in 0..10 {
+        assert!(pipeline.submit(call()).is_accepted());
+    }
+    assert_eq!(pipeline.flush_within(Duration::MAX).pending, 0);
+    pipeline.submit(call());
+    drop(pipeline);
+    assert_eq!(backend.len(), 11);
 }
 
 #[test]
