@@ -25,6 +25,7 @@ const ROWS: &[(&str, Row)] = &[
     ("ends with a guard and a static", process::with_a_static),
     ("ends with a shutdown", process::with_a_shutdown),
     ("ends without any flush", process::without_any_flush),
+    ("losses", content::losses),
     ("quota", refusal::quota),
     ("wrong key", refusal::key),
     ("wrong key in the cloud", refusal::cloud_key),

@@ -216,3 +216,41 @@ pub(crate) fn canary(_: &[String]) {
         .collect();
     assert_eq!(without.len(), 2, "those that made the function panic");
 }
+
+pub(crate) fn losses_are_warned_of_once_and_summed_up() {
+    alone::start("losses", &[]);
+}
+
+/// For a process of its own, since it reads the whole log.
+pub(crate) fn losses(_: &[String]) {
+    let log = Log::capture();
+    let sandbox = sandbox();
+    sandbox.inject(Fault::status(422).always());
+    let pipeline = Pipeline::builder(opik(sandbox.opik_url()))
+        .with_max_batch_delay(Duration::ZERO)
+        .spawn()
+        .unwrap();
+    for call in calls(5) {
+        pipeline.submit(call.clone().with_cost(-1.0));
+        pipeline.submit(call);
+    }
+    assert_eq!(pipeline.flush_within(PATIENCE).pending, 0);
+    let report = pipeline.shutdown(SECOND);
+    pipeline.submit(call());
+    check(&report.stats);
+    let sum = "0 delivered, 0 pending, 5 rejected by the backend, 5 refused as invalid";
+    assert_eq!(report.stats.to_string(), sum);
+    let warnings = log.warnings();
+    for warning in [
+        "opik: a call was rejected by the backend: opik: export: 422 Unprocessable Entity",
+        "opik: a call was refused as invalid",
+        &format!("opik: shut down: {sum}"),
+    ] {
+        let count = warnings
+            .iter()
+            .filter(|line| line.contains(warning))
+            .count();
+        assert_eq!(count, 1, "{warning}: {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+}

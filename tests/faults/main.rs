@@ -39,7 +39,7 @@ fn main() {
     arguments.test_threads.get_or_insert(THREADS);
     let rows = rows! {
         content: a_sample_is_the_same_everywhere errors_are_always_kept expired_calls_are_dead_letters
-            no_canary_anywhere;
+            losses_are_warned_of_once_and_summed_up no_canary_anywhere;
         exporters: a_blocking_exporter_delays_no_flush a_nested_pipeline a_panic_costs_one_call
             own_traffic_goes_nowhere three_backends_one_dead_one_slow;
         memory: a_huge_error_body a_million_calls_at_a_dead_backend
