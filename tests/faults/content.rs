@@ -243,7 +243,7 @@ pub(crate) fn losses(_: &[String]) {
     let warnings = log.warnings();
     for warning in [
         "opik: a call was rejected by the backend: opik: export: 422 Unprocessable Entity",
-        "opik: a call was refused as invalid",
+        "opik: a call was refused: cost: -1 USD is negative",
         &format!("opik: shut down: {sum}"),
     ] {
         let count = warnings

@@ -127,7 +127,8 @@ impl PipelineBuilder {
     }
 
     /// Gives up a call that could not be delivered for this long, counted from its acceptance, without the waits that
-    /// the backend itself asked for. It becomes a dead letter. Default: never; memory is the bound.
+    /// the backend itself asked for. It becomes a dead letter. One that was never sent is not given up. Default: never;
+    /// memory is the bound.
     pub fn with_max_retry_time(mut self, time: Duration) -> Self {
         self.max_retry_time = Some(time);
         self

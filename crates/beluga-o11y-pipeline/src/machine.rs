@@ -22,6 +22,8 @@ mod trouble;
 
 /// A batch that fails this often may come back in halves.
 const HALVE_AFTER: u32 = 2;
+/// A batch that gets no answer for this long may be too large for the line; one that gets none at once is not.
+const SLOW: Duration = Duration::from_secs(1);
 /// What an exporter makes of a batch while it is on its way, at most, as a multiple of the batch: Opik gets the content
 /// twice, in trace and span, and a copy of that may be compressed.
 const BODY_FACTOR: usize = 3;
@@ -69,7 +71,12 @@ pub(crate) struct Item<T> {
 #[derive(Debug)]
 pub(crate) struct Batch<T> {
     pub(crate) items: Vec<Item<T>>,
+    /// How often it failed, by which the next wait is chosen.
     attempts: u32,
+    /// How often it failed for whatever reason, by which batches take turns.
+    tries: u32,
+    /// It was sent to find out whether the trouble is over.
+    asks: bool,
     first_failed_at: Option<Instant>,
     ready_at: Option<Instant>,
     sent_at: Instant,
@@ -80,6 +87,8 @@ impl<T> Batch<T> {
         Self {
             items,
             attempts: 0,
+            tries: 0,
+            asks: false,
             first_failed_at: None,
             ready_at: None,
             sent_at: now,
@@ -147,6 +156,8 @@ pub(crate) struct Machine<T> {
     again: VecDeque<Batch<T>>,
     in_flight: usize,
     in_flight_bytes: usize,
+    /// A batch is on its way that was sent to find out whether the trouble is over.
+    asking: bool,
     /// Calls of batches in flight, and lost ones that are not released yet.
     away: usize,
     /// Bytes of all calls that are pending.
@@ -172,6 +183,7 @@ impl<T> Machine<T> {
             again: VecDeque::new(),
             in_flight: 0,
             in_flight_bytes: 0,
+            asking: false,
             away: 0,
             bytes: 0,
             trouble: None,
@@ -200,8 +212,15 @@ impl<T> Machine<T> {
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        let bodies = (self.in_flight_bytes.saturating_mul(BODY_FACTOR)).max(self.rules.reserve());
+        let bodies = self.bodies();
         self.bytes.saturating_add(bytes).saturating_add(bodies) <= self.rules.max_memory_bytes
+    }
+
+    /// What is on its way takes up, or will. The request of a single huge call may be more, but that must not keep out
+    /// all others.
+    fn bodies(&self) -> usize {
+        let bodies = self.in_flight_bytes.saturating_mul(BODY_FACTOR);
+        bodies.clamp(self.rules.reserve(), self.rules.max_memory_bytes / 2)
     }
 
     /// Takes a call in, whether there is room or not. Returns whether the worker has to be woken.
@@ -212,7 +231,7 @@ impl<T> Machine<T> {
             shortened: false,
             epoch: self.epochs.enter(),
             accepted_at: now,
-            ordered_before: self.ordered_wait,
+            ordered_before: self.ordered_wait - self.ordered(now),
         });
         self.fresh_bytes += bytes;
         self.bytes += bytes;
@@ -228,13 +247,38 @@ impl<T> Machine<T> {
         wake
     }
 
+    /// How long the backend still wants to be left alone.
+    fn ordered(&self, now: Instant) -> Duration {
+        let trouble = self.trouble.as_ref();
+        trouble.map_or(Duration::ZERO, |trouble| trouble.ordered(now))
+    }
+
+    /// Whether there would be room if nothing but what is on its way were there.
+    pub(crate) fn can_make_room(&self, bytes: usize) -> bool {
+        let bodies = self.bodies();
+        let away = self.in_flight_bytes.saturating_add(bodies);
+        away.saturating_add(bytes) <= self.rules.max_memory_bytes
+    }
+
+    /// Lets go of all that waits, which stays pending for ever: nobody is left to send it.
+    pub(crate) fn abandon(&mut self) -> Vec<T> {
+        let again = self.again.drain(..).flat_map(|batch| batch.items);
+        let items: Vec<_> = again.chain(self.fresh.drain(..)).collect();
+        self.fresh_bytes = 0;
+        self.away += items.len();
+        items.into_iter().map(|item| item.value).collect()
+    }
+
     /// Takes out the call that waits longest.
     pub(crate) fn pop_oldest(&mut self) -> Option<T> {
-        let item = match self.again.front_mut() {
-            Some(batch) => {
+        let oldest = self.again.iter().enumerate();
+        let oldest = oldest.min_by_key(|(_, batch)| batch.items.first().map(|i| i.accepted_at));
+        let item = match oldest.map(|(at, _)| at) {
+            Some(at) => {
+                let batch = self.again.get_mut(at)?;
                 let item = (!batch.items.is_empty()).then(|| batch.items.remove(0));
                 if batch.items.is_empty() {
-                    self.again.pop_front();
+                    self.again.remove(at);
                 }
                 item?
             }
@@ -253,7 +297,7 @@ impl<T> Machine<T> {
     /// been accepted so far without waiting for more. Returns what to ask [`is_settled`](Self::is_settled) for.
     pub(crate) fn flush(&mut self, now: Instant) -> u64 {
         if let Some(trouble) = &mut self.trouble {
-            trouble.hurry(now);
+            trouble.hurry(now, self.asking);
         }
         for batch in &mut self.again {
             batch.ready_at = None;
@@ -263,7 +307,7 @@ impl<T> Machine<T> {
 
     /// Whether all that was accepted before that flush has left.
     pub(crate) fn is_settled(&self, epoch: u64) -> bool {
-        self.epochs.pending_until(epoch) == 0
+        self.epochs.is_settled(epoch)
     }
 
     /// How much of what was accepted before that flush is still pending.
@@ -286,7 +330,7 @@ impl<T> Machine<T> {
             return Next::Wait(None);
         }
         if let Some(trouble) = &self.trouble {
-            if self.in_flight > 0 {
+            if self.asking {
                 return Next::Wait(None);
             }
             if trouble.until() > now {
@@ -302,6 +346,8 @@ impl<T> Machine<T> {
             return Next::Wait(None);
         }
         batch.sent_at = now;
+        batch.asks = self.trouble.is_some();
+        self.asking |= batch.asks;
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
         self.away += batch.items.len();
@@ -325,10 +371,10 @@ impl<T> Machine<T> {
             .iter()
             .enumerate()
             .filter(|(_, batch)| batch.is_ready(now))
-            .min_by_key(|(_, batch)| batch.attempts);
+            .min_by_key(|(_, batch)| batch.tries);
         let fresh = self.is_due(now);
         match ready {
-            Some((at, batch)) if !(fresh && self.trouble.is_some() && batch.attempts > 0) => {
+            Some((at, batch)) if !(fresh && self.trouble.is_some() && batch.tries > 0) => {
                 self.again.remove(at)
             }
             _ if fresh => Some(self.take_fresh(now)),
@@ -371,9 +417,10 @@ impl<T> Machine<T> {
             Some(oldest) => oldest.accepted_at.checked_add(self.rules.max_batch_delay),
             None => watching,
         };
-        self.wake = match fresh {
-            Some(_) => Wake::WhenFull,
-            None => Wake::WhenAny,
+        self.wake = if self.fresh.is_empty() && watching.is_none() {
+            Wake::WhenAny
+        } else {
+            Wake::WhenFull
         };
         again.into_iter().chain(fresh).min()
     }
@@ -388,6 +435,8 @@ impl<T> Machine<T> {
         self.in_flight -= 1;
         self.in_flight_bytes -= batch.bytes();
         self.away -= batch.items.len();
+        self.asking &= !batch.asks;
+        let sent_at = batch.sent_at;
         let mut finished = Finished {
             delivered: Vec::new(),
             lost: Vec::new(),
@@ -397,11 +446,19 @@ impl<T> Machine<T> {
         match result {
             Ok(report) => {
                 let again = sort_out(&mut batch, report, &mut finished);
-                if !finished.delivered.is_empty() {
-                    self.succeeded(now, &mut finished);
-                }
-                if let Some(error) = again {
-                    self.fail(batch, &error, now, &mut finished);
+                let taken = !finished.delivered.is_empty();
+                match again {
+                    None if taken => self.succeeded(sent_at, now, &mut finished),
+                    None => {}
+                    Some(error) => {
+                        if taken {
+                            self.last_success = Some(now);
+                            if let Some(trouble) = &mut self.trouble {
+                                trouble.alive(now);
+                            }
+                        }
+                        self.fail(batch, &error, now, &mut finished);
+                    }
                 }
             }
             Err(error) if error.kind().affects_every_call() => {
@@ -409,7 +466,7 @@ impl<T> Machine<T> {
             }
             // Whoever refuses a request is there.
             Err(error) => {
-                self.succeeded(now, &mut finished);
+                self.succeeded(sent_at, now, &mut finished);
                 self.divide(batch, error, &mut finished);
             }
         }
@@ -420,9 +477,9 @@ impl<T> Machine<T> {
         finished
     }
 
-    fn succeeded(&mut self, now: Instant, finished: &mut Finished<T>) {
+    fn succeeded(&mut self, sent_at: Instant, now: Instant, finished: &mut Finished<T>) {
         self.last_success = Some(now);
-        if let Some(trouble) = self.trouble.take_if(|trouble| trouble.is_over(now)) {
+        if let Some(trouble) = self.trouble.take_if(|trouble| trouble.is_over(sent_at)) {
             finished.recovered = trouble.was_told();
         }
     }
@@ -454,6 +511,7 @@ impl<T> Machine<T> {
         let trouble = self
             .trouble
             .get_or_insert_with(|| Trouble::new(batch.sent_at, now));
+        let hurried = trouble.is_hurried();
         self.ordered_wait += trouble.failed(error, batch.sent_at, now);
         if trouble.tell(error, now) {
             finished.trouble = Some(error.clone());
@@ -462,18 +520,26 @@ impl<T> Machine<T> {
         if !ordered {
             self.expire(&mut batch, error, now, &mut finished.lost);
         }
-        if error.kind() == ExportErrorKind::Temporary && !ordered {
-            batch.attempts += 1;
+        batch.tries += 1;
+        if error.kind() == ExportErrorKind::Temporary {
             let first = *batch.first_failed_at.get_or_insert(batch.sent_at);
             let alone = self.last_success.is_some_and(|success| success > first);
-            let unanswered = error.status().is_none();
+            let slow = now.saturating_duration_since(batch.sent_at) >= SLOW;
+            let unanswered = slow && error.status().is_none();
             let halve =
-                batch.attempts >= HALVE_AFTER && batch.items.len() > 1 && (alone || unanswered);
+                batch.tries >= HALVE_AFTER && batch.items.len() > 1 && (alone || unanswered);
             if halve {
                 // A half has not failed yet, so it does not wait for long; if it does, it is halved at once.
-                batch.attempts = HALVE_AFTER - 1;
+                (batch.tries, batch.attempts) = (HALVE_AFTER - 1, 0);
             }
-            batch.ready_at = now.checked_add(backoff(batch.attempts));
+            if !ordered {
+                batch.attempts += 1;
+                batch.ready_at = if hurried {
+                    None
+                } else {
+                    now.checked_add(backoff(batch.attempts))
+                };
+            }
             if halve {
                 let second = batch.split();
                 self.again.push_back(second);
@@ -484,7 +550,7 @@ impl<T> Machine<T> {
         }
     }
 
-    /// Takes out of the batch, and of all that waits, what has been tried for too long.
+    /// Takes out of the batch, and of those that failed before, what has been tried for too long.
     fn expire(
         &mut self,
         batch: &mut Batch<T>,
@@ -505,14 +571,6 @@ impl<T> Machine<T> {
             lost.extend(items.map(|item| (item, Lost::Expired(error.clone()))));
         }
         self.again.retain(|batch| !batch.items.is_empty());
-        while let Some(item) = self.fresh.pop_front() {
-            if !is_old(&item) {
-                self.fresh.push_front(item);
-                break;
-            }
-            self.fresh_bytes -= item.bytes;
-            lost.push((item, Lost::Expired(error.clone())));
-        }
     }
 
     /// A lost call is accounted for elsewhere from now on.
@@ -559,7 +617,14 @@ fn sort_out<T>(
         match failure.error.kind() {
             ExportErrorKind::Temporary | ExportErrorKind::Destination => {
                 batch.items.push(item);
-                again = again.or(Some(failure.error));
+                // The longest wait that the backend asked for, if it asked for several.
+                let waits = |error: &ExportError| error.retry_after();
+                if again
+                    .as_ref()
+                    .is_none_or(|first| waits(first) < waits(&failure.error))
+                {
+                    again = Some(failure.error);
+                }
             }
             ExportErrorKind::TooLarge => {
                 finished.lost.push((item, Lost::TooLarge(failure.error)));

@@ -87,31 +87,63 @@ pub(crate) struct State {
     /// Threads that wait for a flush, and for room. To wake nobody would be a system call all the same.
     waiting_for_flush: usize,
     waiting_for_room: usize,
-    /// When a flush ran out of time, for the last time, and how long it had waited.
-    gave_up: Option<(Instant, Duration)>,
+    /// The last flush that ran out of time.
+    gave_up: Option<GaveUp>,
     /// The worker has ended.
     gone: bool,
+}
+
+struct GaveUp {
+    at: Instant,
+    waited: Duration,
+    /// How many calls had been accepted by then.
+    accepted: u64,
 }
 
 /// What has been lost, to be warned of once each.
 #[derive(Default)]
 pub(crate) struct Losses {
-    pub(crate) new: Vec<String>,
+    pub(crate) new: Vec<Loss>,
     known: Vec<&'static str>,
+}
+
+/// The first loss of a kind. Its error is not printed under the lock: its cause is of the exporter's making.
+pub(crate) struct Loss {
+    pub(crate) what: String,
+    pub(crate) error: Option<ExportError>,
 }
 
 impl Losses {
     /// Returns whether it is the first of its kind.
-    pub(crate) fn note(&mut self, what: &'static str, error: Option<&ExportError>) -> bool {
-        if self.known.contains(&what) {
+    pub(crate) fn note(
+        &mut self,
+        kind: &'static str,
+        what: impl FnOnce() -> String,
+        error: Option<&ExportError>,
+    ) -> bool {
+        if self.known.contains(&kind) {
             return false;
         }
-        self.known.push(what);
-        self.new.push(match error {
-            Some(error) => format!("{what}: {error}"),
-            None => what.to_owned(),
+        self.known.push(kind);
+        self.new.push(Loss {
+            what: what(),
+            error: error.cloned(),
         });
         true
+    }
+}
+
+/// Futures whose flush has been settled. They are woken when this is dropped, which must not be under the lock: what
+/// they are woken by is of somebody else's making.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Settled(Vec<oneshot::Sender<()>>);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        for sender in self.0.drain(..) {
+            let _ = sender.send(());
+        }
     }
 }
 
@@ -212,20 +244,24 @@ impl fmt::Debug for Pipeline {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let (closed, gave_up) = {
+        let (closed, waited, stats) = {
             let state = self.shared.lock();
-            (state.closed, state.gave_up)
+            // A guard, or the program itself, may have waited for these calls just now: that counts, or the end of the
+            // program would come after both deadlines.
+            let gave_up = state.gave_up.as_ref().filter(|gave_up| {
+                gave_up.accepted == state.stats.accepted && gave_up.at.elapsed() < JUST_NOW
+            });
+            let waited = gave_up.map_or(Duration::ZERO, |gave_up| gave_up.waited);
+            (state.closed, waited, state.stats())
         };
         if !closed {
             self.shared.close();
-            // A guard, or the program itself, may have waited for these calls just now: that counts, or the end of the
-            // program would come after both deadlines.
-            let waited = gave_up
-                .filter(|(at, _)| at.elapsed() < JUST_NOW)
-                .map_or(Duration::ZERO, |(_, waited)| waited);
             let patience = self.drop_timeout.saturating_sub(waited);
             let report = self.shared.flush_within(patience);
             self.shared.log_sum(&report.stats);
+        } else if stats.refused.closed > 0 {
+            // They came after the sum was logged.
+            self.shared.log_sum(&stats);
         }
         self.shared.lock().abandoned = true;
         self.shared.wake.notify_one();
@@ -311,8 +347,9 @@ impl Shared {
     fn accept(&self, call: Arc<LLMCallData>) -> Result<bool, Refusal> {
         let bytes = size(&call);
         let mut give_up_at = None;
-        // Freed after the lock, which is declared later.
+        // Freed and woken after the lock, which is declared later.
         let mut dropped = Vec::new();
+        let _settled;
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -325,21 +362,25 @@ impl Shared {
             if state.machine.has_room(bytes) {
                 state.stats.submitted += 1;
                 state.stats.accepted += 1;
+                if !dropped.is_empty() {
+                    _settled = self.settle(&mut state);
+                }
                 return Ok(state.machine.push(call, bytes, Instant::now()));
             }
             match self.intake.overflow {
                 Overflow::RefuseNew => return Err(Refusal::Full),
                 Overflow::DropOldest => {
+                    // Not in vain: what is on its way cannot be dropped.
+                    if !state.machine.can_make_room(bytes) {
+                        return Err(Refusal::Full);
+                    }
                     let oldest = state.machine.pop_oldest().ok_or(Refusal::Full)?;
                     dropped.push(oldest);
                     state.stats.dropped.overflow += 1;
-                    if state
-                        .losses
-                        .note("dropped to make room for newer ones", None)
-                    {
+                    let what = || "dropped to make room for newer ones".to_owned();
+                    if state.losses.note("overflow", what, None) {
                         self.wake.notify_one();
                     }
-                    self.tell_settled(&mut state);
                 }
                 Overflow::Block(timeout) => {
                     let now = Instant::now();
@@ -365,17 +406,16 @@ impl Shared {
         let mut state = self.lock();
         state.stats.submitted += 1;
         let refused = &mut state.stats.refused;
-        let (count, what) = match &refusal {
-            Refusal::Invalid(_) => (&mut refused.invalid, "refused as invalid"),
-            Refusal::Closed => (&mut refused.closed, "refused after the shutdown"),
-            Refusal::OwnTraffic => (
-                &mut refused.own_traffic,
-                "refused as made by a pipeline's own thread",
-            ),
-            _ => (&mut refused.full, "refused because the queue is full"),
+        let (count, kind) = match &refusal {
+            Refusal::Invalid(_) => (&mut refused.invalid, "invalid"),
+            Refusal::Closed => (&mut refused.closed, "closed"),
+            Refusal::OwnTraffic => (&mut refused.own_traffic, "own traffic"),
+            Refusal::TooLarge { .. } => (&mut refused.full, "too large"),
+            _ => (&mut refused.full, "full"),
         };
         *count += 1;
-        let first = state.losses.note(what, None);
+        let what = || format!("refused: {refusal}");
+        let first = state.losses.note(kind, what, None);
         drop(state);
         if first {
             self.wake.notify_one();
@@ -428,8 +468,12 @@ impl Shared {
             state.waiting_for_flush -= 1;
         }
         let pending = state.machine.pending_until(epoch);
-        if pending > 0 {
-            state.gave_up = Some((Instant::now(), deadline));
+        if pending > 0 && patient {
+            state.gave_up = Some(GaveUp {
+                at: Instant::now(),
+                waited: deadline,
+                accepted: state.stats.accepted,
+            });
         }
         FlushReport {
             pending,
@@ -438,13 +482,24 @@ impl Shared {
     }
 
     async fn flush(&self) -> Result<(), ExportError> {
+        if WORKER_OF.get() == self.identity() {
+            return Err(ExportError::rejected(
+                self.name.clone(),
+                "a flush by the pipeline's own thread would wait for itself",
+            ));
+        }
         let (settled, lost_before) = {
+            let (sender, settled) = oneshot::channel();
             let mut state = self.lock();
             let epoch = state.machine.flush(Instant::now());
-            let (sender, settled) = oneshot::channel();
+            // Some were given up.
+            state.flushes.retain(|(_, sender)| !sender.is_closed());
             state.flushes.push((epoch, sender));
-            self.tell_settled(&mut state);
-            (settled, state.stats.lost())
+            let now = self.settle(&mut state);
+            let lost = state.stats.lost();
+            drop(state);
+            drop(now);
+            (settled, lost)
         };
         self.wake.notify_one();
         let settled = settled.await.is_ok();
@@ -491,19 +546,21 @@ impl Shared {
         }
     }
 
-    /// Lets go whoever waits for what has been settled, or for room.
-    pub(crate) fn tell_settled(&self, state: &mut State) {
+    /// Lets go whoever waits for what has been settled, or for room. Futures are woken by the drop of what comes back.
+    pub(crate) fn settle(&self, state: &mut State) -> Settled {
         let State {
             machine,
             flushes,
             gone,
             ..
         } = state;
-        // Dropping a sender tells that it will not be settled.
-        for (_, sender) in flushes.extract_if(.., |(epoch, _)| *gone || machine.is_settled(*epoch))
+        let mut settled = Settled::default();
+        // Whatever is not settled when the worker has gone never will be, which the drop of its sender tells.
+        for (epoch, sender) in
+            flushes.extract_if(.., |(epoch, _)| *gone || machine.is_settled(*epoch))
         {
-            if !*gone {
-                let _ = sender.send(());
+            if machine.is_settled(epoch) {
+                settled.0.push(sender);
             }
         }
         if state.waiting_for_flush > 0 {
@@ -512,6 +569,7 @@ impl Shared {
         if state.waiting_for_room > 0 {
             self.room.notify_all();
         }
+        settled
     }
 
     /// The worker has ended, as it should or not.
@@ -519,7 +577,10 @@ impl Shared {
         let mut state = self.lock();
         state.closed = true;
         state.gone = true;
-        self.tell_settled(&mut state);
+        let calls = state.machine.abandon();
+        let settled = self.settle(&mut state);
+        drop(state);
+        drop((calls, settled));
     }
 
     /// Tells this pipeline from all others in the process.

@@ -15,8 +15,8 @@ use crate::{
     DeadLetter, LossReason, Oversize, PipelineError,
     dead_letter::DeadLetters,
     machine::{Batch, Finished, Item, Lost, Next},
-    panics::discard,
-    pipeline::{Shared, WORKER_OF},
+    panics::{caught, discard},
+    pipeline::{Loss, Shared, WORKER_OF},
     shorten::shorten,
     size::size,
 };
@@ -42,6 +42,12 @@ struct Presence(Arc<Shared>);
 impl Drop for Presence {
     fn drop(&mut self) {
         self.0.worker_gone();
+        if thread::panicking() {
+            let name = &self.0.name;
+            say(|| {
+                tracing::error!("{name}: the pipeline's thread panicked; no more calls are taken")
+            });
+        }
     }
 }
 
@@ -50,12 +56,15 @@ pub(crate) fn spawn(
     exporter: Arc<dyn TraceExporter>,
     ways: Ways,
 ) -> Result<(), PipelineError> {
+    let identity = shared.identity();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
+        // What the exporter does in threads for blocking work is the pipeline's own traffic, too.
+        .on_thread_start(move || WORKER_OF.set(identity))
         .build()
         .map_err(PipelineError::Thread)?;
     // Some systems show only 15 characters.
-    let name = format!("o11y-{}", shared.name);
+    let name = format!("o11y-{}", shared.name.replace('\0', ""));
     thread::Builder::new()
         .name(name)
         .spawn(move || work(shared, &*exporter, ways, runtime))
@@ -121,16 +130,17 @@ impl Worker {
             Err(error) => Some(error),
         };
         let error = error.cloned();
-        let finished = {
+        let (finished, settled, old) = {
             let mut state = self.shared.lock();
             let finished = state.machine.finish(batch, result, Instant::now());
             state.stats.delivered += finished.delivered.len() as u64;
-            if error.is_some() {
-                state.stats.last_error = error;
-            }
-            self.shared.tell_settled(&mut state);
-            finished
+            let old = match error {
+                Some(error) => state.stats.last_error.replace(error),
+                None => None,
+            };
+            (finished, self.shared.settle(&mut state), old)
         };
+        drop((settled, old));
         self.log(&finished);
         for (item, lost) in finished.lost {
             self.lose(item, lost);
@@ -145,8 +155,13 @@ impl Worker {
                     let bytes = size(&short);
                     item.value = Arc::new(short);
                     item.shortened = true;
-                    let mut state = self.shared.lock();
-                    return state.machine.again(item, bytes, Instant::now());
+                    let settled = {
+                        let mut state = self.shared.lock();
+                        state.machine.again(item, bytes, Instant::now());
+                        // There is more room now.
+                        self.shared.settle(&mut state)
+                    };
+                    return drop(settled);
                 }
                 (LossReason::TooLarge, error)
             }
@@ -161,46 +176,62 @@ impl Worker {
         };
         // Told before it is counted: who sees the count can look.
         let told = self.ways.dead_letters.tell(&letter);
-        let mut state = self.shared.lock();
-        state.machine.release(&item);
-        let (count, what) = match reason {
-            LossReason::Expired => (
-                &mut state.stats.dropped.expired,
-                "given up after the retry time",
-            ),
-            LossReason::Rejected | LossReason::TooLarge => {
-                (&mut state.stats.rejected, "rejected by the backend")
-            }
+        let settled = {
+            let mut state = self.shared.lock();
+            state.machine.release(&item);
+            let (count, kind, what) = match reason {
+                LossReason::Expired => (
+                    &mut state.stats.dropped.expired,
+                    "expired",
+                    "given up after the retry time",
+                ),
+                LossReason::Rejected | LossReason::TooLarge => (
+                    &mut state.stats.rejected,
+                    "rejected",
+                    "rejected by the backend",
+                ),
+            };
+            *count += 1;
+            let error = Some(&letter.error);
+            state.losses.note(kind, || what.to_owned(), error);
+            self.shared.settle(&mut state)
         };
-        *count += 1;
-        state.losses.note(what, Some(&letter.error));
-        self.shared.tell_settled(&mut state);
-        // Whoever listens to the log may submit calls, so not under the lock.
-        drop(state);
+        drop(settled);
         if let Err(problem) = told {
-            tracing::error!("{}: dead letter: {problem}", self.shared.name);
+            say(|| tracing::error!("{}: dead letter: {problem}", self.shared.name));
         }
     }
 
     fn log(&self, finished: &Finished<Call>) {
         let name = &self.shared.name;
         if let Some(error) = &finished.trouble {
-            tracing::warn!("{name}: calls are kept and tried again later: {error}");
+            say(|| tracing::warn!("{name}: calls are kept and tried again later: {error}"));
         }
         if finished.recovered {
-            tracing::info!("{name}: calls are delivered again");
+            say(|| tracing::info!("{name}: calls are delivered again"));
         }
     }
 
     fn warn(&self) {
+        let name = &self.shared.name;
         let losses = std::mem::take(&mut self.shared.lock().losses.new);
-        for loss in losses {
-            tracing::warn!(
-                "{}: a call was {loss}; more of these are only counted",
-                self.shared.name
-            );
+        for Loss { what, error } in losses {
+            say(|| match &error {
+                Some(error) => {
+                    tracing::warn!(
+                        "{name}: a call was {what}: {error}; more of these are only counted"
+                    );
+                }
+                None => tracing::warn!("{name}: a call was {what}; more of these are only counted"),
+            });
         }
     }
+}
+
+/// Logs. The subscriber is somebody else's, and so is the cause of an error that is printed; neither takes the worker
+/// along.
+fn say(log: impl FnOnce()) {
+    let _ = caught(log);
 }
 
 async fn export(

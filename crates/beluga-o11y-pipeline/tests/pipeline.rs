@@ -728,3 +728,199 @@ fn the_time_that_a_guard_has_waited_counts_for_the_drop_of_the_last_handle() {
     }
     assert!((SECOND..SECOND * 2).contains(&start.elapsed()));
 }
+
+/// Waits until it is so.
+fn wait_for(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_flush_after_a_complete_shutdown_has_nothing_to_say() {
+    let pipeline = Pipeline::builder(InMemoryExporter::new()).spawn().unwrap();
+    pipeline.submit(call());
+    assert_eq!(pipeline.shutdown(LONG).pending, 0);
+    std::thread::sleep(SECOND / 5);
+    futures(pipeline.flush()).unwrap();
+}
+
+#[test]
+fn a_waker_may_look_at_the_pipeline() {
+    use std::task::{Context, Wake, Waker};
+
+    struct Looks(Pipeline, AtomicUsize);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            check(&self.0.stats());
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let (builder, _) = fake(|_| {
+        std::thread::sleep(SECOND / 5);
+        Ok(BatchReport::default())
+    });
+    let pipeline = builder.spawn().unwrap();
+    pipeline.submit(call());
+    let looks = Arc::new(Looks(pipeline.clone(), AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&looks));
+    let mut flush = pipeline.flush();
+    let pending = flush.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(pending.is_pending());
+    wait_for("the waker", || looks.1.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn what_is_the_exporters_own_cannot_end_the_worker() {
+    #[derive(Debug)]
+    struct Unprintable;
+    impl std::error::Error for Unprintable {}
+    impl std::fmt::Display for Unprintable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("on purpose")
+        }
+    }
+    struct Payload(u8);
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Self(self.0 - 1));
+            }
+        }
+    }
+
+    let (builder, taken) = fake(|calls| match calls[0].model.as_str() {
+        "error" => Err(ExportError::rejected("fake", "bad").with_cause(Unprintable)),
+        "panic" => std::panic::panic_any(Payload(1)),
+        _ => Ok(BatchReport::default()),
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let pipeline = builder
+        .with_max_batch_size(1)
+        .with_dead_letter_file(directory.path().join("dead.jsonl"))
+        .spawn()
+        .unwrap();
+    for model in ["error", "panic", "gpt-4o"] {
+        pipeline.submit(LLMCallData::new("openai", model));
+    }
+    let report = pipeline.flush_within(LONG);
+    check(&report.stats);
+    assert_eq!((report.stats.rejected, taken.len()), (2, 1));
+}
+
+#[test]
+fn the_drop_waits_for_what_came_after_a_flush() {
+    let (builder, taken) = fake(|calls| {
+        if calls[0].model == "slow" {
+            std::thread::sleep(SECOND * 3 / 2);
+        }
+        Ok(BatchReport::default())
+    });
+    let pipeline = builder.with_drop_timeout(SECOND).spawn().unwrap();
+    pipeline.submit(LLMCallData::new("openai", "slow"));
+    assert_eq!(pipeline.flush_within(SECOND).pending, 1);
+    pipeline.submit(call());
+    drop(pipeline);
+    assert_eq!(taken.len(), 2);
+}
+
+#[test]
+fn after_a_shutdown_that_ran_out_of_time_the_calls_are_freed_and_stay_pending() {
+    let pipeline = Pipeline::builder(Silent).spawn().unwrap();
+    let record = Arc::new(call());
+    for _ in 0..10 {
+        pipeline.submit_shared(Arc::clone(&record));
+    }
+    assert_eq!(pipeline.shutdown(Duration::ZERO).pending, 10);
+    wait_for("their release", || Arc::strong_count(&record) == 1);
+    assert_eq!(stats(&pipeline).pending, 10);
+}
+
+#[test]
+fn one_that_hangs_and_one_that_fails_do_not_hold_up_the_rest() {
+    struct Mixed(AtomicUsize);
+
+    #[async_trait]
+    impl TraceExporter for Mixed {
+        fn name(&self) -> &str {
+            "mixed"
+        }
+
+        async fn export_llm_call(&self, call: &LLMCallData) -> Result<(), ExportError> {
+            match call.model.as_str() {
+                "hangs" => std::future::pending().await,
+                "fails" if self.0.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Err(ExportError::temporary("mixed", "busy").with_status(503))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+
+    let pipeline = Pipeline::builder(Mixed(AtomicUsize::new(0)))
+        .with_max_batch_size(1)
+        .with_drop_timeout(Duration::ZERO)
+        .spawn()
+        .unwrap();
+    for model in ["hangs", "fails"] {
+        pipeline.submit(LLMCallData::new("openai", model));
+    }
+    for _ in 0..100 {
+        pipeline.submit(call());
+    }
+    wait_for("all but the one that hangs", || {
+        stats(&pipeline).pending == 1
+    });
+}
+
+#[test]
+fn what_the_exporter_does_in_other_threads_is_its_own_traffic_too() {
+    #[derive(Default)]
+    struct Elsewhere(Mutex<Option<Pipeline>>);
+
+    #[async_trait]
+    impl TraceExporter for Elsewhere {
+        fn name(&self) -> &str {
+            "else\0where"
+        }
+
+        async fn export_llm_call(&self, _: &LLMCallData) -> Result<(), ExportError> {
+            let pipeline = self.0.lock().unwrap().clone().unwrap();
+            assert!(pipeline.flush().await.is_err(), "it would wait for itself");
+            let submit = move || pipeline.submit(call());
+            let submission = tokio::task::spawn_blocking(submit).await.unwrap();
+            assert_eq!(submission, Submission::Refused(Refusal::OwnTraffic));
+            Ok(())
+        }
+    }
+
+    let exporter = Arc::new(Elsewhere::default());
+    let pipeline = Pipeline::builder(Arc::clone(&exporter)).spawn().unwrap();
+    *exporter.0.lock().unwrap() = Some(pipeline.clone());
+    pipeline.submit(call());
+    assert_eq!(pipeline.shutdown(LONG).stats.delivered, 1);
+    *exporter.0.lock().unwrap() = None;
+}
+
+#[test]
+fn a_call_is_not_dropped_in_vain() {
+    let pipeline = Pipeline::builder(Silent)
+        .with_max_batch_delay(Duration::ZERO)
+        .with_max_memory_bytes(1_000_000)
+        .with_max_in_flight(1)
+        .with_overflow(Overflow::DropOldest)
+        .with_drop_timeout(Duration::ZERO)
+        .spawn()
+        .unwrap();
+    pipeline.submit(call().with_messages("x".repeat(400_000)));
+    wait_for("its export", || pipeline.stats().export_calls == 1);
+    pipeline.submit(call());
+    // Beside what is on its way there is no room for this one, whatever is dropped.
+    let submission = pipeline.submit(call().with_messages("x".repeat(200_000)));
+    assert_eq!(submission, Submission::Refused(Refusal::Full));
+    assert_eq!(stats(&pipeline).dropped.overflow, 0);
+}

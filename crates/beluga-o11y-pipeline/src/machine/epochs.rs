@@ -1,65 +1,72 @@
 //! What a flush waits for.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// Counts pending calls by the flush that they were accepted before.
 #[derive(Debug)]
 pub(super) struct Epochs {
-    first: u64,
-    /// The last one is the current one; the ones before it are closed by a flush. Never empty.
-    pub(super) pending: VecDeque<u64>,
+    current: u64,
+    /// Calls of the current epoch.
+    open: u64,
+    /// Calls of earlier epochs, which a flush has closed. No entry is 0, so there are no more than calls.
+    pub(super) closed: BTreeMap<u64, u64>,
 }
 
 impl Default for Epochs {
     fn default() -> Self {
         Self {
             // So that there is one before it, in which nothing is pending.
-            first: 1,
-            pending: VecDeque::from([0]),
+            current: 1,
+            open: 0,
+            closed: BTreeMap::new(),
         }
     }
 }
 
 impl Epochs {
-    fn current(&self) -> u64 {
-        self.first + self.pending.len() as u64 - 1
-    }
-
     pub(super) fn enter(&mut self) -> u64 {
-        if let Some(pending) = self.pending.back_mut() {
-            *pending += 1;
-        }
-        self.current()
+        self.open += 1;
+        self.current
     }
 
     pub(super) fn leave(&mut self, epoch: u64) {
-        let at = usize::try_from(epoch.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        if let Some(pending) = self.pending.get_mut(at) {
+        if epoch == self.current {
+            self.open -= 1;
+        } else if let Some(pending) = self.closed.get_mut(&epoch) {
             *pending -= 1;
-        }
-        while self.pending.len() > 1 && self.pending.front() == Some(&0) {
-            self.pending.pop_front();
-            self.first += 1;
+            if *pending == 0 {
+                self.closed.remove(&epoch);
+            }
         }
     }
 
     /// The epoch after which a new one begins. One in which nothing is pending goes on.
     pub(super) fn close_current(&mut self) -> u64 {
-        let current = self.current();
-        if self.pending.back() == Some(&0) {
-            return current - 1;
+        if self.open > 0 {
+            self.closed.insert(self.current, self.open);
+            self.open = 0;
+            self.current += 1;
         }
-        self.pending.push_back(0);
-        current
+        self.current - 1
     }
 
     pub(super) fn is_closed(&self, epoch: u64) -> bool {
-        epoch < self.current()
+        epoch < self.current
     }
 
     pub(super) fn pending_until(&self, epoch: u64) -> u64 {
-        let count = (epoch + 1).saturating_sub(self.first);
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        self.pending.iter().take(count).sum()
+        self.closed
+            .range(..=epoch)
+            .map(|(_, pending)| pending)
+            .sum()
+    }
+
+    pub(super) fn is_settled(&self, epoch: u64) -> bool {
+        self.closed.range(..=epoch).next().is_none()
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> u64 {
+        self.open + self.closed.values().sum::<u64>()
     }
 }

@@ -379,7 +379,6 @@ fn flushes_wait_for_what_was_there_before_them() {
     let batch = run.send();
     run.deliver(batch);
     assert!(run.machine.is_settled(second));
-    assert_eq!(run.machine.epochs.pending.len(), 1);
 }
 
 #[test]
@@ -587,6 +586,508 @@ fn after_the_close_nothing_waits_for_more() {
     assert_eq!(run.send().items.len(), 3);
 }
 
+/// Fails again and again, each time as soon as it may go.
+fn fail_times(run: &mut Run, times: usize, error: fn() -> ExportError) {
+    for _ in 0..times {
+        let batch = run.send_later();
+        run.now += SECOND;
+        run.finish(batch, Err(error()));
+    }
+}
+
+#[test]
+fn halves_after_the_second_time_without_an_answer() {
+    let mut run = Run::with(rules(), 0..10);
+    fail_times(&mut run, 1, unanswered);
+    let batch = run.send_later();
+    assert_eq!(batch.items.len(), 10);
+    run.now += SECOND;
+    run.finish(batch, Err(unanswered()));
+    assert_eq!(run.send_later().items.len(), 5);
+}
+
+#[test]
+fn a_half_does_not_wait_for_long() {
+    let mut run = Run::with(
+        Rules {
+            max_batch_size: 64,
+            ..rules()
+        },
+        0..64,
+    );
+    for _ in 0..4 {
+        // 64, 64, 32, ..
+        fail_times(&mut run, 1, unanswered);
+    }
+    let longest = run
+        .machine
+        .again
+        .iter()
+        .filter_map(|b| b.ready_at)
+        .map(|at| at.saturating_duration_since(run.now))
+        .max();
+    assert!(
+        longest.unwrap() <= Duration::from_millis(200),
+        "{longest:?}"
+    );
+}
+
+#[test]
+fn least_tried_first_while_there_is_trouble() {
+    let mut run = Run::with(rules(), 0..20);
+    let (a, b) = (run.send(), run.send());
+    run.finish(a, Err(busy()));
+    run.finish(b, Err(busy()));
+    let first = run.send_later();
+    let first_values = values(&first);
+    run.finish(first, Err(busy()));
+    run.now += SECOND * 5;
+    assert_ne!(values(&run.send_later()), first_values);
+}
+
+#[test]
+fn repeated_ones_first_when_the_trouble_is_over() {
+    let mut run = Run::with(rules(), 0..10);
+    run.fail(busy());
+    run.machine.trouble = None;
+    run.now += SECOND;
+    for c in 10..30 {
+        run.push(c, 10);
+    }
+    assert_eq!(values(&run.send())[0], 0);
+}
+
+#[test]
+fn new_ones_ask_while_there_is_trouble() {
+    let mut run = Run::with(rules(), 0..10);
+    run.fail(busy());
+    for c in 10..20 {
+        run.push(c, 10);
+    }
+    run.now += SECOND;
+    assert_eq!(values(&run.send())[0], 10);
+}
+
+#[test]
+fn a_refused_request_ends_the_trouble() {
+    let mut run = Run::with(rules(), 0..40);
+    run.fail(busy());
+    let batch = run.send_later();
+    run.finish(batch, Err(rejected()));
+    assert!(run.machine.trouble.is_none());
+    let _ = (run.send(), run.send(), run.send());
+}
+
+#[test]
+fn the_bad_half_goes_before_everything_else() {
+    let mut run = Run::with(rules(), 0..20);
+    let batch = run.send();
+    run.finish(batch, Err(rejected()));
+    assert_eq!(values(&run.send()), [0, 1, 2, 3, 4]);
+    assert_eq!(values(&run.send()), [5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn a_destination_that_gives_no_status_divides_nothing() {
+    let no_status = || ExportError::destination("test", "redirected");
+    let mut run = Run::with(rules(), 0..20);
+    let (a, b) = (run.send(), run.send());
+    run.finish(a, Err(no_status()));
+    run.deliver(b); // so it is alone
+    for _ in 0..5 {
+        let batch = run.send_later();
+        assert_eq!(batch.items.len(), 10);
+        run.finish(batch, Err(no_status()));
+    }
+}
+
+#[test]
+fn a_named_wait_gives_nothing_up() {
+    let mut run = Run::with(
+        Rules {
+            max_retry_time: Some(SECOND * 5),
+            ..rules()
+        },
+        0..10,
+    );
+    run.now += SECOND * 20;
+    run.fail(ordered(SECOND));
+    assert!(run.expired.is_empty());
+}
+
+#[test]
+fn a_wait_that_was_over_is_no_credit() {
+    let mut run = Run::with(
+        Rules {
+            max_retry_time: Some(SECOND * 30),
+            ..rules()
+        },
+        0..10,
+    );
+    run.fail(ordered(SECOND * 1000));
+    run.now += SECOND * 1000;
+    let batch = run.send();
+    run.deliver(batch);
+    for c in 10..20 {
+        run.push(c, 10);
+    }
+    run.now += SECOND * 31;
+    run.fail(busy());
+    assert_eq!(run.expired.len(), 10);
+}
+
+#[test]
+fn too_large_in_a_report_is_too_large() {
+    let mut run = Run::with(rules(), 0..10);
+    let batch = run.send();
+    let mut report = BatchReport::default();
+    report.push(3, ExportError::too_large("test", "too large"));
+    let finished = run.machine.finish(batch, Ok(report), run.now);
+    assert!(matches!(finished.lost[0].1, Lost::TooLarge(_)));
+}
+
+#[test]
+fn only_a_trouble_that_was_told_of_is_told_to_be_over() {
+    let mut run = Run::with(rules(), 0..10);
+    run.fail(busy());
+    let batch = run.send_later();
+    assert!(
+        !run.machine
+            .finish(batch, Ok(BatchReport::default()), run.now)
+            .recovered
+    );
+}
+
+#[test]
+fn the_numbers_are_those_of_the_docs() {
+    assert_eq!(
+        (DOWN_AFTER, DOWN_PROBE, REFUSED_PROBE),
+        (SECOND * 10, SECOND * 10, SECOND * 60)
+    );
+    let between = |attempts, low: u64, high: u64| {
+        let waits: Vec<_> = (0..200).map(|_| backoff(attempts)).collect();
+        let range = Duration::from_millis(low)..=Duration::from_millis(high);
+        assert!(
+            waits.iter().all(|w| range.contains(w)),
+            "{attempts}: {waits:?}"
+        );
+        // Lengthened at random.
+        assert!(
+            *waits.iter().max().unwrap() - *waits.iter().min().unwrap()
+                > Duration::from_millis(low / 2)
+        );
+    };
+    between(1, 100, 200);
+    between(2, 200, 400);
+    between(6, 3_200, 6_400);
+    between(7, 5_000, 10_000);
+    between(1_000, 5_000, 10_000);
+}
+
+#[test]
+fn after_a_named_wait_the_backoff_begins_anew() {
+    let mut run = Run::with(rules(), 0..10);
+    fail_times(&mut run, 5, busy);
+    fail_times(&mut run, 1, || ordered(SECOND));
+    let batch = run.send_later();
+    run.finish(batch, Err(busy()));
+    let trouble = run.machine.trouble.as_ref().unwrap();
+    assert!(trouble.until() - run.now <= Duration::from_millis(200));
+}
+
+#[test]
+fn what_fails_late_neither_shortens_nor_unbinds_a_named_wait() {
+    let mut run = Run::with(rules(), 0..30);
+    let (a, b) = (run.send(), run.send());
+    run.now += SECOND / 10;
+    run.finish(a, Err(ordered(SECOND * 5)));
+    run.now += SECOND / 10;
+    run.finish(b, Err(busy()));
+    run.machine.flush(run.now);
+    assert_eq!(run.wait(), Some(SECOND * 5 - SECOND / 10));
+}
+
+#[test]
+fn a_wait_named_by_four_at_once_counts_once() {
+    let mut run = Run::with(rules(), 0..40);
+    let batches: Vec<_> = (0..4).map(|_| run.send()).collect();
+    for batch in batches {
+        run.finish(batch, Err(ordered(SECOND * 10)));
+    }
+    assert_eq!(run.machine.ordered_wait, SECOND * 10);
+}
+
+#[test]
+fn told_once_whatever_comes_between() {
+    let mut run = Run::with(rules(), 0..10);
+    assert!(run.fail(refused()));
+    let batch = run.send_later();
+    run.finish(batch, Err(ordered(SECOND)));
+    let batch = run.send_later();
+    run.finish(batch, Err(busy()));
+    let batch = run.send_later();
+    assert!(!run.finish(batch, Err(refused())));
+}
+
+fn refused_connection() -> ExportError {
+    ExportError::temporary("test", "connection refused")
+}
+
+/// How many calls are delivered in an hour, one a second, if one of the first is always answered so.
+fn delivered_beside(error: fn() -> ExportError) -> usize {
+    let mut run = Run::with(rules(), 0..20);
+    let start = run.now;
+    let (mut calls, mut next_push) = (20, run.now);
+    while run.now - start < SECOND * 3600 {
+        if run.now >= next_push {
+            run.push(calls, 10);
+            calls += 1;
+            next_push += SECOND;
+        }
+        match run.next() {
+            Next::Send(batch) if values(&batch).contains(&13) => {
+                run.finish(batch, Err(error()));
+            }
+            Next::Send(batch) => run.deliver(batch),
+            Next::Wait(until) => run.now = until.map_or(next_push, |until| until.min(next_push)),
+        }
+    }
+    run.delivered.len()
+}
+
+#[test]
+fn a_named_wait_is_not_counted_against_calls_that_came_during_it() {
+    let mut run = Run::with(
+        Rules {
+            max_retry_time: Some(SECOND * 30),
+            ..rules()
+        },
+        0..10,
+    );
+    run.fail(ordered(SECOND * 100));
+    run.now += SECOND; // the call comes 1 s later
+    run.push(99, 10);
+    assert_eq!(run.pass(), SECOND * 99);
+    run.fail(busy()); // first ordinary failure; 99 has never been sent
+    assert_eq!(run.expired, Vec::<u32>::new());
+}
+
+#[test]
+fn a_call_that_was_never_tried_is_not_given_up() {
+    let mut run = Run::new(Rules {
+        max_retry_time: Some(SECOND * 10),
+        max_batch_delay: SECOND * 60,
+        ..rules()
+    });
+    run.push(0, 10);
+    run.now += SECOND * 11;
+    // A full batch of others... 10 in total goes; one more waits
+    for c in 1..11 {
+        run.push(c, 10);
+    }
+    run.now += SECOND * 11;
+    let b = run.send();
+    run.finish(b, Err(busy()));
+    assert!(
+        !run.expired.contains(&10),
+        "10 was never handed to the exporter: {:?}",
+        run.expired
+    );
+}
+
+#[test]
+fn one_503_does_not_cost_a_backlog() {
+    let mut run = Run::with(
+        Rules {
+            max_retry_time: Some(SECOND * 30),
+            max_in_flight: 1,
+            ..rules()
+        },
+        0..1000,
+    );
+    // slow: 1 s per batch
+    for _ in 0..40 {
+        let b = run.send();
+        run.now += SECOND;
+        run.deliver(b);
+    }
+    let b = run.send();
+    run.now += SECOND;
+    run.finish(b, Err(busy()));
+    assert!(
+        run.expired.len() <= 10,
+        "{} calls given up by one 503, {} of them never sent",
+        run.expired.len(),
+        run.expired.len() - 10
+    );
+}
+
+#[test]
+fn an_outage_of_an_hour_leaves_batches_whole() {
+    let big = Rules {
+        max_batch_size: 500,
+        max_batch_bytes: 4_000_000,
+        max_memory_bytes: 64 << 20,
+        ..rules()
+    };
+    let mut run = Run::new(big);
+    for c in 0..5_000 {
+        run.push(c, 1_000);
+    }
+    let start = run.now;
+    while run.now - start < SECOND * 3600 {
+        match run.next() {
+            Next::Send(b) => {
+                run.finish(b, Err(refused_connection()));
+            }
+            Next::Wait(u) => run.now = u.unwrap(),
+        }
+    }
+    let mut exports = 0;
+    while run.machine.pending() > 0 {
+        match run.next() {
+            Next::Send(b) => {
+                exports += 1;
+                run.deliver(b);
+            }
+            Next::Wait(u) => run.now = u.unwrap(),
+        }
+    }
+    assert!(exports <= 20, "{exports}");
+}
+
+#[test]
+fn a_hanging_export_and_one_503_do_not_stop_everything() {
+    let mut run = Run::with(rules(), 0..40);
+    let hanging = run.send();
+    let b = run.send();
+    run.finish(b, Err(busy()));
+    run.now += SECOND * 20;
+    run.machine.flush(run.now);
+    let next = run.next();
+    assert!(
+        matches!(next, Next::Send(_)),
+        "20 s after a single 503, and a flush: {:?}",
+        matches!(next, Next::Wait(None))
+    );
+    drop(hanging);
+}
+
+#[test]
+fn the_longest_named_wait_of_a_report_is_obeyed() {
+    let mut run = Run::with(rules(), 0..10);
+    let b = run.send();
+    let mut report = BatchReport::default();
+    report.push(1, busy());
+    report.push(2, ordered(SECOND * 30));
+    run.finish(b, Ok(report));
+    assert_eq!(run.wait(), Some(SECOND * 30));
+}
+
+#[test]
+fn an_endless_delay_does_not_wake_for_each_call() {
+    let mut run = Run::new(Rules {
+        max_batch_delay: Duration::MAX,
+        max_batch_size: 1000,
+        max_batch_bytes: 1_000_000,
+        ..rules()
+    });
+    run.push(0, 10);
+    let mut woken = 0;
+    for c in 1..900 {
+        run.next();
+        woken += u32::from(run.push(c, 10));
+    }
+    assert!(woken <= 1, "{woken}");
+}
+
+#[test]
+fn epochs_do_not_grow() {
+    let mut run = Run::new(rules());
+    run.push(0, 10);
+    run.machine.flush(run.now);
+    let poison = run.send();
+    run.finish(poison, Err(busy()));
+    for c in 1..1000 {
+        run.push(c, 10);
+        run.machine.flush(run.now);
+        loop {
+            match run.next() {
+                Next::Send(b) if values(&b).contains(&0) => {
+                    run.finish(b, Err(busy()));
+                }
+                Next::Send(b) => run.deliver(b),
+                Next::Wait(_) => break,
+            }
+        }
+        run.now += SECOND;
+    }
+    assert!(run.machine.epochs.closed.len() < 10);
+}
+
+#[test]
+fn a_destination_error_of_some_calls_is_told_once() {
+    let mut run = Run::new(rules());
+    let (mut told, mut recovered) = (0, 0);
+    for round in 0..20 {
+        for c in 0..10 {
+            run.push(round * 10 + c, 10);
+        }
+        let b = run.send_later();
+        let mut report = BatchReport::default();
+        report.push(b.items.len() - 1, refused());
+        let f = run.machine.finish(b, Ok(report), run.now);
+        told += u32::from(f.trouble.is_some());
+        recovered += u32::from(f.recovered);
+    }
+    assert!(told <= 1, "{told} WARN, {recovered} INFO");
+}
+
+#[test]
+fn a_wait_of_a_day_is_told() {
+    let mut run = Run::with(rules(), 0..10);
+    let mut told = 0;
+    for _ in 0..10 {
+        told += u32::from(run.fail(ordered(SECOND * 86_400)));
+        run.pass();
+    }
+    assert!(told > 0, "ten days without a delivery and without a word");
+}
+
+#[test]
+fn a_flush_has_its_own_try() {
+    let mut run = Run::with(rules(), 0..10);
+    let start = run.now;
+    while run.now - start < SECOND * 15 {
+        let b = run.send_later();
+        run.finish(b, Err(busy()));
+    }
+    let probe = run.send_later(); // began before the flush
+    run.machine.flush(run.now);
+    run.now += SECOND / 100;
+    run.finish(probe, Err(busy()));
+    run.send();
+}
+
+#[test]
+fn a_short_named_wait_does_not_make_a_long_one_binding() {
+    let mut run = Run::with(rules(), 0..40);
+    let (a, b, c) = (run.send(), run.send(), run.send());
+    run.finish(a, Err(refused())); // 60 s, which a flush may shorten
+    run.finish(b, Err(ordered(SECOND))); // 1 s, which it may not
+    run.now += SECOND * 2;
+    run.machine.flush(run.now);
+    run.send();
+    run.deliver(c);
+}
+
+#[test]
+fn a_call_for_which_the_server_names_a_wait_holds_up_no_other() {
+    assert!(delivered_beside(busy) > 3_500);
+    assert!(delivered_beside(unanswered) > 3_500);
+    assert!(delivered_beside(|| ordered(SECOND)) > 3_000);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Push(usize),
@@ -706,7 +1207,7 @@ proptest! {
                 + run.machine.again.iter().map(held).sum::<usize>()
                 + flying.iter().map(held).sum::<usize>();
             prop_assert_eq!(run.machine.pending_bytes(), bytes);
-            prop_assert_eq!(run.machine.epochs.pending.iter().sum::<u64>(), run.machine.pending() as u64);
+            prop_assert_eq!(run.machine.epochs.all(), run.machine.pending() as u64);
             let settled: std::collections::BTreeSet<u32> =
                 run.delivered.iter().chain(&run.rejected).chain(&run.expired).chain(&popped).copied().collect();
             for (epoch, before) in &epochs {

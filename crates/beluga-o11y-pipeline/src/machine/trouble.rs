@@ -25,15 +25,19 @@ const MAX_BACKOFF_STEPS: u32 = 10;
 
 #[derive(Debug)]
 pub(super) struct Trouble {
-    /// The first failure after the last success, or the end of the last wait that the backend asked for.
+    /// The first failure after the last success.
+    began: Instant,
+    /// Since when nothing has been heard but failures: that, or the end of the last wait that the backend asked for.
     since: Instant,
     /// The last failure that counted.
     at: Instant,
     steps: u32,
     /// When to ask again.
     until: Instant,
-    /// The backend itself named the wait.
-    ordered: bool,
+    /// When the backend allows to ask again, if it said so.
+    ordered_until: Option<Instant>,
+    /// A flush came while it was being asked already, and wants a try of its own.
+    hurried: bool,
     told: bool,
 }
 
@@ -41,21 +45,30 @@ impl Trouble {
     /// It begins with the failure of a batch that was sent then.
     pub(super) fn new(sent_at: Instant, now: Instant) -> Self {
         Self {
+            began: now,
             since: now,
             at: sent_at,
             steps: 0,
             until: now,
-            ordered: false,
+            ordered_until: None,
+            hurried: false,
             told: false,
         }
     }
 
     /// When to ask again.
     pub(super) fn until(&self) -> Instant {
-        self.until
+        self.ordered_until
+            .map_or(self.until, |ordered| ordered.max(self.until))
     }
 
-    /// Takes in the failure of a batch that was sent then. Returns by how much the backend has lengthened the wait.
+    /// How long the backend still wants to be left alone.
+    pub(super) fn ordered(&self, now: Instant) -> Duration {
+        self.ordered_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    /// Takes in the failure of a batch that was sent then. Returns by how much the backend has lengthened its wait.
     pub(super) fn failed(
         &mut self,
         error: &ExportError,
@@ -63,56 +76,66 @@ impl Trouble {
         now: Instant,
     ) -> Duration {
         let mut lengthened = Duration::ZERO;
-        let wait = match error.retry_after() {
-            Some(wait) => wait.clamp(*ORDERED_WAIT.start(), *ORDERED_WAIT.end()),
-            // Batches that were on their way at the same time fail at the same time: that is one failure.
-            None if sent_at < self.at => Duration::ZERO,
-            None if error.kind() == ExportErrorKind::Destination => REFUSED_PROBE,
-            None if self.is_down(now) => DOWN_PROBE,
-            None => {
-                self.steps += 1;
-                backoff(self.steps)
-            }
-        };
-        let until = now + wait;
-        if error.retry_after().is_some() {
-            let waiting = if self.ordered {
-                self.until.max(now)
-            } else {
-                now
-            };
-            lengthened = until.saturating_duration_since(waiting);
+        let hurried = std::mem::take(&mut self.hurried);
+        if let Some(wait) = error.retry_after() {
+            let until = now + wait.clamp(*ORDERED_WAIT.start(), *ORDERED_WAIT.end());
+            let before = self.ordered_until.map_or(now, |before| before.max(now));
+            lengthened = until.saturating_duration_since(before);
+            self.ordered_until = Some(until.max(before));
             // It is there and answers: it is not down.
             (self.since, self.steps) = (until, 0);
-            self.ordered = true;
-        } else if self.until <= now {
-            self.ordered = false;
+        } else if sent_at < self.at {
+            // Batches that were on their way at the same time fail at the same time: that is one failure.
+        } else {
+            let wait = match error.kind() {
+                ExportErrorKind::Destination => REFUSED_PROBE,
+                _ if self.is_down(now) => DOWN_PROBE,
+                _ => {
+                    self.steps += 1;
+                    backoff(self.steps)
+                }
+            };
+            self.until = if hurried {
+                now
+            } else {
+                self.until.max(now + wait)
+            };
         }
         self.at = now;
-        self.until = self.until.max(until);
         lengthened
     }
 
     /// Whether to tell of it now, which is done once.
     pub(super) fn tell(&mut self, error: &ExportError, now: Instant) -> bool {
-        let worth = error.kind() == ExportErrorKind::Destination || self.is_down(now);
-        worth && !std::mem::replace(&mut self.told, worth)
+        let worth = error.kind() == ExportErrorKind::Destination
+            || self.is_down(now)
+            || self.ordered(now) >= DOWN_AFTER;
+        worth && !std::mem::replace(&mut self.told, true)
     }
 
     pub(super) fn was_told(&self) -> bool {
         self.told
     }
 
-    /// Asks again now, unless the backend asked to wait.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        if !self.ordered {
-            self.until = self.until.min(now);
-        }
+    /// Asks again now, unless the backend asked to wait; and once more if it is being asked already.
+    pub(super) fn hurry(&mut self, now: Instant, asking: bool) {
+        self.until = self.until.min(now);
+        self.hurried = asking;
     }
 
-    /// Whether a success ends it. One that was on its way already does not shorten a wait that the backend asked for.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        !(self.ordered && self.until > now)
+    /// The backend has taken some calls of a batch, and not the rest.
+    pub(super) fn alive(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// Whether a flush waits for a try of its own.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried
+    }
+
+    /// Whether the success of a batch that was sent then ends it. What was on its way before it began says nothing.
+    pub(super) fn is_over(&self, sent_at: Instant) -> bool {
+        sent_at > self.began
     }
 
     fn is_down(&self, now: Instant) -> bool {
