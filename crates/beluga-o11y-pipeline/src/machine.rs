@@ -479,7 +479,10 @@ impl<T> Machine<T> {
 
     fn succeeded(&mut self, sent_at: Instant, now: Instant, finished: &mut Finished<T>) {
         self.last_success = Some(now);
-        if let Some(trouble) = self.trouble.take_if(|trouble| trouble.is_over(sent_at)) {
+        if let Some(trouble) = self
+            .trouble
+            .take_if(|trouble| trouble.is_over(sent_at, now))
+        {
             finished.recovered = trouble.was_told();
         }
     }

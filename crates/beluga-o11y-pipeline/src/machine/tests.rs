@@ -1088,6 +1088,36 @@ fn a_call_for_which_the_server_names_a_wait_holds_up_no_other() {
     assert!(delivered_beside(|| ordered(SECOND)) > 3_000);
 }
 
+#[test]
+fn whoever_is_only_busy_is_heard_from_by_any_success() {
+    let mut run = Run::with(rules(), 0..40);
+    let (a, b) = (run.send(), run.send());
+    run.now += SECOND / 10;
+    run.finish(a, Err(busy()));
+    run.deliver(b);
+    let _ = (run.send(), run.send());
+}
+
+#[test]
+fn a_key_that_is_revoked_is_told_of_once() {
+    let mut run = Run::with(rules(), 0..400);
+    let batches: Vec<_> = (0..4).map(|_| run.send()).collect();
+    run.now += SECOND / 10;
+    let mut told = 0;
+    for (index, batch) in batches.into_iter().enumerate() {
+        // Those that were on their way are taken, later than the first refusal.
+        if index == 0 {
+            told += u32::from(run.finish(batch, Err(refused())));
+        } else {
+            run.deliver(batch);
+        }
+        run.now += SECOND / 100;
+    }
+    run.machine.flush(run.now);
+    told += u32::from(run.fail(refused()));
+    assert_eq!(told, 1);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Push(usize),

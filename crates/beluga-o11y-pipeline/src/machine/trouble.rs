@@ -36,6 +36,8 @@ pub(super) struct Trouble {
     until: Instant,
     /// When the backend allows to ask again, if it said so.
     ordered_until: Option<Instant>,
+    /// It refuses everybody: key, quota, address.
+    refused: bool,
     /// A flush came while it was being asked already, and wants a try of its own.
     hurried: bool,
     told: bool,
@@ -51,6 +53,7 @@ impl Trouble {
             steps: 0,
             until: now,
             ordered_until: None,
+            refused: false,
             hurried: false,
             told: false,
         }
@@ -77,6 +80,7 @@ impl Trouble {
     ) -> Duration {
         let mut lengthened = Duration::ZERO;
         let hurried = std::mem::take(&mut self.hurried);
+        self.refused |= error.kind() == ExportErrorKind::Destination;
         if let Some(wait) = error.retry_after() {
             let until = now + wait.clamp(*ORDERED_WAIT.start(), *ORDERED_WAIT.end());
             let before = self.ordered_until.map_or(now, |before| before.max(now));
@@ -133,9 +137,11 @@ impl Trouble {
         self.hurried
     }
 
-    /// Whether the success of a batch that was sent then ends it. What was on its way before it began says nothing.
-    pub(super) fn is_over(&self, sent_at: Instant) -> bool {
-        sent_at > self.began
+    /// Whether the success of a batch that was sent then ends it. Of a backend that is only busy any success does. Where
+    /// it asked to wait, or refuses everybody from now on, what was on its way before says nothing.
+    pub(super) fn is_over(&self, sent_at: Instant, now: Instant) -> bool {
+        let busy = !self.refused && self.ordered(now).is_zero();
+        busy || sent_at > self.began
     }
 
     fn is_down(&self, now: Instant) -> bool {
