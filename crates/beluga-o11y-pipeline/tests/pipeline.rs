@@ -924,3 +924,25 @@ fn a_call_is_not_dropped_in_vain() {
     assert_eq!(submission, Submission::Refused(Refusal::Full));
     assert_eq!(stats(&pipeline).dropped.overflow, 0);
 }
+
+#[test]
+fn a_call_is_shortened_once_and_then_a_dead_letter() {
+    let letters: Arc<Mutex<Vec<_>>> = Arc::default();
+    let (builder, _) = fake(|_| Err(ExportError::too_large("fake", "too large")));
+    let told = Arc::clone(&letters);
+    let pipeline = builder
+        .with_dead_letters(move |letter| told.lock().unwrap().push(letter.clone()))
+        .spawn()
+        .unwrap();
+    pipeline.submit(call().with_messages("x".repeat(200_000)));
+    let report = pipeline.flush_within(LONG);
+    check(&report.stats);
+    assert_eq!((report.stats.rejected, report.stats.export_calls), (1, 2));
+    let letters = letters.lock().unwrap();
+    assert_eq!(
+        (letters.len(), letters[0].reason),
+        (1, LossReason::TooLarge)
+    );
+    let messages = letters[0].call.messages.as_ref().unwrap();
+    assert_eq!(messages.as_str(), r#"{"truncated":true,"bytes":200002}"#);
+}
