@@ -56,11 +56,13 @@
 //! Without any of them `http://` works and `https://` is refused when the sender is built. If several
 //! are on, rustls is used. Types of the HTTP and TLS libraries are not part of this API.
 
+mod batch;
 mod builder;
 mod cause;
 mod clients;
 mod config_error;
 mod drivers;
+mod env;
 mod error;
 mod gzip;
 mod request;
@@ -73,8 +75,10 @@ mod status;
 mod tls;
 mod url;
 
+pub use batch::{Packed, Packing, export_packed, single};
 pub use builder::HttpSenderBuilder;
 pub use config_error::HttpConfigError;
+pub use env::{Env, EnvError, parse_switch};
 pub use error::{ConnectProblem, HttpError, TlsProblem};
 pub use request::HttpRequest;
 pub use response::{HttpResponse, MAX_BODY_BYTES};

@@ -19,6 +19,7 @@ use crate::{SecretHeaderValue, gzip};
 pub struct HttpRequest {
     method: Method,
     path: Cow<'static, str>,
+    query: Vec<(&'static str, String)>,
     content_type: Option<&'static str>,
     body: Bytes,
     compressed: Arc<OnceLock<Option<Bytes>>>,
@@ -51,6 +52,7 @@ impl HttpRequest {
         Self {
             method,
             path,
+            query: Vec::new(),
             content_type,
             body,
             compressed: Arc::default(),
@@ -66,6 +68,17 @@ impl HttpRequest {
     pub fn with_authorization(mut self, value: &SecretHeaderValue) -> Self {
         self.authorization = Some(value.clone());
         self
+    }
+
+    /// Adds a parameter to the query; name and value are encoded.
+    #[must_use]
+    pub fn with_query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn query(&self) -> &[(&'static str, String)] {
+        &self.query
     }
 
     pub(crate) fn has_authorization(&self) -> bool {

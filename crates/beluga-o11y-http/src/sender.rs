@@ -140,9 +140,11 @@ impl Inner {
             // The HTTP library leaves it out, and some proxies then answer 411.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let to = client
-            .request(parts.method.clone(), self.base_url.join(request.path()))
-            .headers(headers);
+        let mut url = self.base_url.join(request.path());
+        if !request.query().is_empty() {
+            url.query_pairs_mut().extend_pairs(request.query());
+        }
+        let to = client.request(parts.method.clone(), url).headers(headers);
         match parts.method {
             Method::GET => to,
             _ => to.body(parts.body),

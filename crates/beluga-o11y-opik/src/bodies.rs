@@ -1,5 +1,11 @@
 //! The bodies of a pair of requests, `/traces/batch` and `/spans/batch`, while they are filled.
 
+use beluga_o11y::{ExportError, LLMCallData};
+use beluga_o11y_http::{Packed, Packing};
+use chrono::{DateTime, Utc};
+
+use crate::convert::{self, Target};
+
 /// Opik takes at most this many elements in a request (`TraceBatch.java`).
 const MAX_BATCH: usize = 1_000;
 const TRACES: &[u8] = b"{\"traces\":[";
@@ -64,9 +70,11 @@ impl Bodies {
         (taken.count > 0).then_some(taken)
     }
 
-    /// The place of the call, if there is only one.
-    pub(crate) fn only(&self) -> Option<usize> {
-        (self.count == 1).then_some(self.last)
+    fn packed(self) -> Packed<Self> {
+        Packed {
+            only: (self.count == 1).then_some(self.last),
+            request: self,
+        }
     }
 
     /// The bodies of `/traces/batch` and `/spans/batch`.
@@ -74,6 +82,32 @@ impl Bodies {
         self.traces.extend_from_slice(END);
         self.spans.extend_from_slice(END);
         (self.traces, self.spans)
+    }
+}
+
+/// Fills them with calls.
+pub(crate) struct Filling<'a> {
+    pub(crate) bodies: Bodies,
+    pub(crate) target: &'a Target,
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Packing for Filling<'_> {
+    type Request = Bodies;
+
+    fn push(
+        &mut self,
+        index: usize,
+        call: &LLMCallData,
+    ) -> Result<Option<Packed<Bodies>>, ExportError> {
+        let full = self.bodies.push(index, |traces, spans| {
+            convert::write(call, self.target, self.now, traces, spans)
+        })?;
+        Ok(full.map(Bodies::packed))
+    }
+
+    fn take(&mut self) -> Option<Packed<Bodies>> {
+        self.bodies.take().map(Bodies::packed)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    env::VarError,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose};
-use beluga_o11y_http::HttpConfigError;
+use beluga_o11y_http::{Env, EnvError, HttpConfigError, parse_switch};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Opik's cloud.
@@ -65,14 +64,9 @@ pub enum OpikConfigError {
         /// Its length in characters.
         length: usize,
     },
-    /// A value of the environment or the file is not what its name stands for.
-    #[error("opik: {name} must be {expected}")]
-    InvalidValue {
-        /// The variable, or the file and key.
-        name: String,
-        /// What it must be.
-        expected: &'static str,
-    },
+    /// A value of the environment or the file (then with its path) is not what its name stands for.
+    #[error("opik: {0}")]
+    InvalidValue(#[from] EnvError),
     /// The configuration file cannot be read.
     #[error("opik: cannot read the configuration file {}: {reason}", path.display())]
     FileUnreadable {
@@ -145,59 +139,29 @@ impl Layer {
 
     /// What the environment and the configuration file of this process say.
     pub(crate) fn from_env() -> Result<Self, OpikConfigError> {
-        read(&|name| std::env::var(name), std::env::home_dir().as_deref())
-    }
-}
-
-type Env<'a> = &'a dyn Fn(&str) -> Result<String, VarError>;
-
-/// A variable that is empty or blank counts as unset.
-fn text(env: Env<'_>, name: &str) -> Result<Option<String>, OpikConfigError> {
-    match env(name) {
-        Ok(value) if value.trim().is_empty() => Ok(None),
-        Ok(value) => Ok(Some(value.trim().to_owned())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(OpikConfigError::InvalidValue {
-            name: name.to_owned(),
-            expected: "valid UTF-8",
-        }),
-    }
-}
-
-/// The words that Opik's Python client takes (pydantic's).
-fn switch(name: &str, value: Option<String>) -> Result<Option<bool>, OpikConfigError> {
-    let Some(value) = value else { return Ok(None) };
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "y" | "on" | "t" => Ok(Some(true)),
-        "false" | "0" | "no" | "n" | "off" | "f" => Ok(Some(false)),
-        _ => Err(OpikConfigError::InvalidValue {
-            name: name.to_owned(),
-            expected: "true or false",
-        }),
+        read(Env::process(), std::env::home_dir().as_deref())
     }
 }
 
 fn read(env: Env<'_>, home: Option<&Path>) -> Result<Layer, OpikConfigError> {
-    for name in ["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"] {
-        if switch(name, text(env, name)?)? == Some(true) {
-            // Nothing else matters, so nothing else can be wrong.
-            return Ok(Layer {
-                disabled_by: Some(name),
-                ..Layer::default()
-            });
-        }
+    if let Some(name) = env.first_on(&["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"])? {
+        // Nothing else matters, so nothing else can be wrong.
+        return Ok(Layer {
+            disabled_by: Some(name),
+            ..Layer::default()
+        });
     }
     let environment = Layer {
-        api_key: text(env, "OPIK_API_KEY")?.map(SecretString::from),
-        base_url: text(env, "OPIK_URL_OVERRIDE")?,
-        workspace: text(env, "OPIK_WORKSPACE")?,
-        project: text(env, "OPIK_PROJECT_NAME")?,
-        environment: text(env, "OPIK_ENVIRONMENT")?,
-        allow_http: switch(ALLOW_HTTP, text(env, ALLOW_HTTP)?)?,
+        api_key: env.text("OPIK_API_KEY")?.map(SecretString::from),
+        base_url: env.text("OPIK_URL_OVERRIDE")?,
+        workspace: env.text("OPIK_WORKSPACE")?,
+        project: env.text("OPIK_PROJECT_NAME")?,
+        environment: env.text("OPIK_ENVIRONMENT")?,
+        allow_http: env.switch(ALLOW_HTTP)?,
         disabled_by: None,
     };
-    let mut file = read_file(text(env, "OPIK_CONFIG_PATH")?, home)?;
-    if text(env, "OPIK_TRACK_DISABLE")?.is_some() {
+    let mut file = read_file(env.text("OPIK_CONFIG_PATH")?, home)?;
+    if env.text("OPIK_TRACK_DISABLE")?.is_some() {
         // The environment said no, which beats a yes of the file.
         file.disabled_by = None;
     }
@@ -246,10 +210,8 @@ fn parse_file(text: &str, path: &Path) -> Result<Layer, OpikConfigError> {
             problem,
         })?;
     let get = |key: &str| values.get(key).cloned().filter(|value| !value.is_empty());
-    let disabled = switch(
-        &format!("{}: track_disable", path.display()),
-        get("track_disable"),
-    )?;
+    let name = format!("{}: track_disable", path.display());
+    let disabled = get("track_disable").map(|value| parse_switch(&name, &value));
     Ok(Layer {
         api_key: get("api_key").map(SecretString::from),
         base_url: get("url_override"),
@@ -257,7 +219,8 @@ fn parse_file(text: &str, path: &Path) -> Result<Layer, OpikConfigError> {
         project: get("project_name"),
         environment: get("environment"),
         allow_http: None,
-        disabled_by: (disabled == Some(true)).then_some("track_disable in the configuration file"),
+        disabled_by: (disabled.transpose()? == Some(true))
+            .then_some("track_disable in the configuration file"),
     })
 }
 
@@ -373,7 +336,7 @@ pub(crate) fn expose(key: &SecretString) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, env::VarError};
 
     use super::*;
 
@@ -388,7 +351,7 @@ mod tests {
                 .map(|v| (*v).to_owned())
                 .ok_or(VarError::NotPresent)
         };
-        read(&get, home)
+        read(Env::from_fn(&get), home)
     }
 
     fn with_file<T>(text: &str, run: impl FnOnce(&Path) -> T) -> T {

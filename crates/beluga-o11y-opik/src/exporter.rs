@@ -4,12 +4,13 @@ use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
+use beluga_o11y_http::{export_packed, single};
 use chrono::{DateTime, Utc};
 use futures_util::future::join;
 
 use crate::{
     NAME, OpikCheck, OpikCheckError, OpikConfig, OpikConfigError, OpikExporterBuilder,
-    bodies::Bodies,
+    bodies::{Bodies, Filling},
     check,
     connection::Connection,
     convert::{self, Target},
@@ -146,11 +147,7 @@ impl TraceExporter for OpikExporter {
     }
 
     async fn export_llm_call(&self, call: &LLMCallData) -> Result<(), ExportError> {
-        let report = self.export_batch(&[call]).await?;
-        match report.failures.into_iter().next() {
-            Some(failure) => Err(failure.error),
-            None => Ok(()),
-        }
+        single(self.export_batch(&[call]).await?)
     }
 
     /// Sends at most 1000 calls and [`with_max_request_bytes`] of JSON in a request, traces and spans
@@ -167,43 +164,15 @@ impl TraceExporter for OpikExporter {
     ///
     /// [`with_max_request_bytes`]: OpikExporterBuilder::with_max_request_bytes
     async fn export_batch(&self, calls: &[&LLMCallData]) -> Result<BatchReport, ExportError> {
-        let mut report = BatchReport::default();
         let Some(connection) = &self.inner.connection else {
-            return Ok(report);
+            return Ok(BatchReport::default());
         };
-        let now = now();
-        let mut refused = None;
-        let mut bodies = Bodies::new(self.inner.max_request_bytes);
-        let mut calls = calls.iter().enumerate();
-        loop {
-            let next = calls.next();
-            let full = match next {
-                Some((index, call)) => {
-                    let pushed = bodies.push(index, |traces, spans| {
-                        convert::write(call, &self.inner.target, now, traces, spans)
-                    });
-                    pushed.unwrap_or_else(|error| {
-                        report.push(index, error);
-                        None
-                    })
-                }
-                None => bodies.take(),
-            };
-            if let Some(full) = full {
-                let only = full.only();
-                match (self.send(connection, full).await, only) {
-                    (Ok(()), _) => {}
-                    (Err(error), _) if error.kind().affects_every_call() => return Err(error),
-                    (Err(error), Some(index)) => report.push(index, error),
-                    (Err(error), None) => refused = refused.or(Some(error)),
-                }
-            }
-            if next.is_none() {
-                break;
-            }
-        }
-        report.failures.sort_by_key(|failure| failure.index);
-        refused.map_or(Ok(report), Err)
+        let filling = Filling {
+            bodies: Bodies::new(self.inner.max_request_bytes),
+            target: &self.inner.target,
+            now: now(),
+        };
+        export_packed(calls, filling, |bodies| self.send(connection, bodies)).await
     }
 }
 

@@ -90,6 +90,7 @@ mod search;
 mod server;
 mod shared;
 mod store;
+mod stored;
 mod wire;
 
 pub use auth::OpikCloud;
@@ -98,3 +99,4 @@ pub use json::ErrorInfo;
 pub use record::{Span, Trace};
 pub use request::Request;
 pub use sandbox::{Sandbox, SandboxBuilder};
+pub use stored::{Backend, StoredCall, StoredError};

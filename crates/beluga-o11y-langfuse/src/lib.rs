@@ -1,0 +1,1 @@
+//! Sends LLM calls to Langfuse: an exporter for beluga-o11y.

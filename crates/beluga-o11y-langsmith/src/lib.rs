@@ -1,0 +1,1 @@
+//! Sends LLM calls to LangSmith: an exporter for beluga-o11y.
