@@ -39,7 +39,7 @@ pub struct HttpSenderBuilder {
     proxy: Option<SecretString>,
     allow_http: bool,
     credentials: bool,
-    gzip: bool,
+    gzip: Option<bool>,
     idle_timeout: Duration,
 }
 
@@ -57,7 +57,7 @@ impl Default for HttpSenderBuilder {
             proxy: None,
             allow_http: false,
             credentials: false,
-            gzip: true,
+            gzip: None,
             idle_timeout: IDLE_TIMEOUT,
         }
     }
@@ -162,7 +162,20 @@ impl HttpSenderBuilder {
 
     /// Whether bodies of 1 KiB and more are sent in gzip. Default true.
     pub fn with_gzip(mut self, gzip: bool) -> Self {
-        self.gzip = gzip;
+        self.gzip = Some(gzip);
+        self
+    }
+
+    /// Takes the extra headers, certificates, client identity, proxy and the choice of gzip from `defaults` where they are
+    /// not set here: those that come from the environment, say. Certificates to trust are added. Its other settings
+    /// do not count.
+    pub fn with_defaults(mut self, defaults: Self) -> Self {
+        // The last header of a name wins.
+        self.headers.splice(0..0, defaults.headers);
+        self.roots.extend(defaults.roots);
+        self.identity = self.identity.or(defaults.identity);
+        self.proxy = self.proxy.or(defaults.proxy);
+        self.gzip = self.gzip.or(defaults.gzip);
         self
     }
 
@@ -245,7 +258,7 @@ impl HttpSenderBuilder {
             peer,
             headers,
             plain_to,
-            gzip: self.gzip,
+            gzip: self.gzip.unwrap_or(true),
             clients,
         }))
     }

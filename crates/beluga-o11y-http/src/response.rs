@@ -71,6 +71,12 @@ impl HttpResponse {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Whether it is a page for people: a login page, a proxy's, a user interface.
+    pub fn is_html(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
+    }
+
     /// The body, or its first [`MAX_BODY_BYTES`].
     pub fn body(&self) -> &[u8] {
         &self.body

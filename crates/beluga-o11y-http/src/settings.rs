@@ -3,10 +3,14 @@
 /// Writes the HTTP settings into the `impl` of an exporter's builder, which keeps an
 /// [`HttpSenderBuilder`](crate::HttpSenderBuilder) in the field that is named.
 ///
-/// They are the same for every backend; written once, they stay so.
+/// They are the same for every backend; written once, they stay so. An exporter that keeps gzip off by
+/// default says so: `http_settings!(http, gzip: "Default false, because ..")`.
 #[macro_export]
 macro_rules! http_settings {
     ($field:ident) => {
+        $crate::http_settings!($field, gzip: "Default true.");
+    };
+    ($field:ident, gzip: $gzip_default:literal) => {
         /// A header for every request, such as one that a gateway wants. It is treated as a secret.
         /// Default none.
         pub fn with_header(
@@ -46,7 +50,8 @@ macro_rules! http_settings {
             self
         }
 
-        /// Whether bodies of 1 KiB and more are sent in gzip. Default true.
+        /// Whether bodies of 1 KiB and more are sent in gzip.
+        #[doc = $gzip_default]
         pub fn with_gzip(mut self, gzip: bool) -> Self {
             self.$field = self.$field.with_gzip(gzip);
             self

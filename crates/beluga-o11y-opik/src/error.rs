@@ -24,16 +24,13 @@ pub(crate) fn from_response(response: &HttpResponse) -> Option<ExportError> {
     use ExportErrorKind::{Destination, TooLarge};
     let status = response.status();
     if response.is_success() {
-        let html = response
-            .header("content-type")
-            .is_some_and(|kind| kind.contains("html"));
         let error = || {
             ExportError::destination(
                 NAME,
                 "answered by a web page, not by Opik; check the base URL, which ends in /api",
             )
         };
-        return html.then(|| error().with_status(status));
+        return response.is_html().then(|| error().with_status(status));
     }
     let general = response.error_for_status(NAME)?;
     let body = response.text().to_lowercase();
@@ -72,7 +69,7 @@ pub(crate) fn from_response(response: &HttpResponse) -> Option<ExportError> {
         ),
         _ => return Some(general),
     };
-    Some(reworded(&general, kind, message))
+    Some(general.reworded(kind, message))
 }
 
 fn rejected(general: ExportError) -> ExportError {
@@ -83,16 +80,5 @@ fn rejected(general: ExportError) -> ExportError {
         Some(409) => "409 Conflict: a record contradicts one that is stored",
         _ => "400 Bad Request: a record is not as Opik wants it; none of the batch is stored",
     };
-    reworded(&general, ExportErrorKind::Rejected, message)
-}
-
-fn reworded(general: &ExportError, kind: ExportErrorKind, message: &'static str) -> ExportError {
-    let mut error = ExportError::new(kind, NAME, message);
-    if let Some(status) = general.status() {
-        error = error.with_status(status);
-    }
-    if let Some(snippet) = general.response_snippet() {
-        error = error.with_response_snippet(snippet);
-    }
-    error
+    general.reworded(ExportErrorKind::Rejected, message)
 }

@@ -126,6 +126,19 @@ impl ExportError {
         Self::new(ExportErrorKind::Rejected, exporter, message)
     }
 
+    /// The same failure in other words and of another kind, for a backend whose answer means more than its status
+    /// says. The exporter, the status, the wait and the server's answer stay.
+    #[must_use]
+    pub fn reworded(
+        mut self,
+        kind: ExportErrorKind,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.0.kind = kind;
+        self.0.message = message.into();
+        self
+    }
+
     /// The HTTP status that the server answered with.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
@@ -244,6 +257,21 @@ mod tests {
             "opik: export: cannot connect: connection refused"
         );
         assert_eq!(error.source().unwrap().to_string(), "os error 111");
+    }
+
+    #[test]
+    fn other_words_keep_what_the_server_said() {
+        let error = ExportError::temporary("opik", "the server failed")
+            .with_status(500)
+            .with_retry_after(Duration::from_secs(1))
+            .with_response_snippet("text");
+        let error = error.reworded(ExportErrorKind::Rejected, "bad");
+        assert_eq!(error.to_string(), "opik: export: bad");
+        assert_eq!(
+            (error.kind(), error.status(), error.response_snippet()),
+            (ExportErrorKind::Rejected, Some(500), Some("text"))
+        );
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
     }
 
     #[test]

@@ -1,0 +1,264 @@
+//! Makes an exporter out of settings.
+
+use std::{fmt, time::Duration};
+
+use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    Attributes, OtlpConfig, OtlpConfigError, OtlpConventions, OtlpExporter, OtlpTraces,
+    config::{DEFAULT_ENDPOINT, Layer, TRACES_PATH},
+    exporter::Otlp,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Makes an [`OtlpExporter`]. Every setting has a default, and only [`build`](Self::build) can fail.
+///
+/// What is set in code beats the environment, whether [`from_env`](Self::from_env) is called before or after, and the
+/// environment beats the default. `Debug` shows no secret.
+#[must_use]
+pub struct OtlpExporterBuilder {
+    code: Layer,
+    ambient: Result<Layer, OtlpConfigError>,
+    conventions: OtlpConventions,
+    max_record_bytes: Option<usize>,
+    max_request_bytes: Option<usize>,
+    http: HttpSenderBuilder,
+}
+
+impl Default for OtlpExporterBuilder {
+    fn default() -> Self {
+        Self {
+            code: Layer::default(),
+            ambient: Ok(Layer::default()),
+            conventions: OtlpConventions::default(),
+            max_record_bytes: None,
+            max_request_bytes: None,
+            http: HttpSenderBuilder::default()
+                .with_user_agent(concat!("beluga-o11y-otlp/", env!("CARGO_PKG_VERSION"))),
+        }
+    }
+}
+
+impl OtlpExporterBuilder {
+    /// Takes what is not set in code from the environment, by OpenTelemetry's variables. Errors in them are reported
+    /// by [`build`](Self::build).
+    ///
+    /// | variable | setting |
+    /// |---|---|
+    /// | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | [`with_traces_endpoint`](Self::with_traces_endpoint) |
+    /// | `OTEL_EXPORTER_OTLP_ENDPOINT` | [`with_endpoint`](Self::with_endpoint) |
+    /// | `OTEL_EXPORTER_OTLP_HEADERS` | `key=value,key2=value2`, percent-encoded: `with_header`, and [`with_authorization`](Self::with_authorization) for `authorization` |
+    /// | `OTEL_EXPORTER_OTLP_TIMEOUT` | milliseconds: [`with_timeout`](Self::with_timeout) |
+    /// | `OTEL_EXPORTER_OTLP_COMPRESSION` | `gzip` or `none`: `with_gzip` |
+    /// | `OTEL_EXPORTER_OTLP_CERTIFICATE` | a file: `with_root_certificate_pem` |
+    /// | `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY` | two files: `with_client_identity_pem` |
+    /// | `OTEL_EXPORTER_OTLP_PROTOCOL` | must be `http/protobuf`, if set |
+    /// | `OTEL_SERVICE_NAME` | [`with_service_name`](Self::with_service_name) |
+    /// | `OTEL_RESOURCE_ATTRIBUTES` | [`with_resource_attribute`](Self::with_resource_attribute) |
+    /// | `OTEL_SDK_DISABLED`, `BELUGA_O11Y_DISABLED` | the exporter accepts calls and sends nothing |
+    /// | `BELUGA_O11Y_ALLOW_HTTP` | [`with_allow_http`](Self::with_allow_http) |
+    ///
+    /// Of each `OTEL_EXPORTER_OTLP_..` there is an `OTEL_EXPORTER_OTLP_TRACES_..` that beats it. A variable that is empty or
+    /// blank counts as unset.
+    pub fn from_env(mut self) -> Self {
+        self.ambient = Layer::from_env();
+        self
+    }
+
+    /// Where the backend takes OTLP over HTTP; `/v1/traces` is appended, unless it is there. Variable
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; default `http://localhost:4318`, a Collector on this machine.
+    pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.code.endpoint = Some(url.into());
+        self.code.traces_endpoint = None;
+        self
+    }
+
+    /// The URL that takes spans, to which nothing is appended; instead of [`with_endpoint`](Self::with_endpoint). Variable
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; no default.
+    pub fn with_traces_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.code.traces_endpoint = Some(url.into());
+        self.code.endpoint = None;
+        self
+    }
+
+    /// The `Authorization` header, whole: `Bearer ..` or `Basic ..`. Variable `OTEL_EXPORTER_OTLP_HEADERS`; default none.
+    pub fn with_authorization(mut self, value: impl Into<SecretString>) -> Self {
+        self.code.authorization = Some(value.into());
+        self
+    }
+
+    /// The attribute `service.name`: which program this is. Variable `OTEL_SERVICE_NAME`; default `unknown_service:` and
+    /// the name of the executable, as OpenTelemetry wants it.
+    pub fn with_service_name(mut self, name: impl Into<String>) -> Self {
+        self.code.service_name = Some(name.into());
+        self
+    }
+
+    /// An attribute of the resource, which all spans share. Variable `OTEL_RESOURCE_ATTRIBUTES`; default `service.name`,
+    /// `telemetry.sdk.name`, `telemetry.sdk.language` and `telemetry.sdk.version`.
+    pub fn with_resource_attribute(
+        mut self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.code.resource.insert(key.into(), value.into());
+        self
+    }
+
+    /// The environment of calls that name none, sent as `deployment.environment.name`. Default none.
+    pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
+        self.code.environment = Some(environment.into());
+        self
+    }
+
+    /// The names that attributes have. Default [`OtlpConventions::Both`].
+    pub fn with_conventions(mut self, conventions: OtlpConventions) -> Self {
+        self.conventions = conventions;
+        self
+    }
+
+    /// The most bytes of OTLP that one call may have, before compression. Larger ones are refused before anything is
+    /// sent. Default 20 MB, which is what an OpenTelemetry Collector takes.
+    pub fn with_max_record_bytes(mut self, bytes: usize) -> Self {
+        self.max_record_bytes = Some(bytes);
+        self
+    }
+
+    /// The most bytes of OTLP in one request, before compression; a batch is split accordingly. A single call may be
+    /// larger. Default 4 MB.
+    pub fn with_max_request_bytes(mut self, bytes: usize) -> Self {
+        self.max_request_bytes = Some(bytes);
+        self
+    }
+
+    /// How long one request may take, from connecting to the last byte of the answer. Variable
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds; default 10 s.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.code.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends credentials over plain `http://` to any host. Variable `BELUGA_O11Y_ALLOW_HTTP`; default false:
+    /// they go over plain `http://` only to this machine and the local network.
+    pub fn with_allow_http(mut self, allow: bool) -> Self {
+        self.code.allow_http = Some(allow);
+        self
+    }
+
+    beluga_o11y_http::http_settings!(http);
+
+    /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`OtlpConfigError`] names the first setting that is missing or wrong.
+    pub fn build(self) -> Result<OtlpExporter, OtlpConfigError> {
+        let mut settings = self.code.or(self.ambient?);
+        if let Some(switch) = settings.disabled_by {
+            tracing::warn!("otlp: switched off by {switch}: calls are accepted and not sent");
+        }
+        let service_name = not_blank("service name", settings.service_name.take())?
+            .or_else(|| settings.resource.remove("service.name"))
+            .unwrap_or_else(unknown_service);
+        let environment = not_blank("environment", settings.environment.take())?;
+        let timeout = settings.timeout.unwrap_or(TIMEOUT);
+        let authorization = settings.authorization.as_ref();
+        let authorization = authorization
+            .map(|value| SecretHeaderValue::new(value.expose_secret().trim()))
+            .transpose()?;
+        let (base_url, path) = target(settings.endpoint, settings.traces_endpoint);
+        let sender = self
+            .http
+            .with_defaults(settings.http)
+            .with_timeout(timeout)
+            .with_allow_http(settings.allow_http.unwrap_or(false))
+            .with_base_url(&base_url)
+            .with_credentials(authorization.is_some())
+            .build()?;
+        let config = OtlpConfig {
+            endpoint: sender.url_for(path),
+            service_name: service_name.clone(),
+            environment: environment.clone(),
+            has_authorization: authorization.is_some(),
+            timeout,
+            disabled: settings.disabled_by.is_some(),
+        };
+        let mut resource = Attributes::new();
+        resource.text("service.name", service_name);
+        for (key, value) in [
+            ("telemetry.sdk.name", "beluga-o11y"),
+            ("telemetry.sdk.language", "rust"),
+            ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
+        ] {
+            if !settings.resource.contains_key(key) {
+                resource.text(key, value);
+            }
+        }
+        for (key, value) in settings.resource {
+            resource.text(key, value);
+        }
+        let backend = Otlp {
+            conventions: self.conventions,
+            environment,
+        };
+        let mut traces = OtlpTraces::new(backend, sender, path)
+            .with_authorization(authorization)
+            .with_resource(resource);
+        if let Some(bytes) = self.max_record_bytes {
+            traces = traces.with_max_record_bytes(bytes);
+        }
+        if let Some(bytes) = self.max_request_bytes {
+            traces = traces.with_max_request_bytes(bytes);
+        }
+        Ok(OtlpExporter::new(config, traces))
+    }
+}
+
+/// The base URL, and the path below it.
+fn target(endpoint: Option<String>, traces_endpoint: Option<String>) -> (String, &'static str) {
+    if let Some(url) = traces_endpoint {
+        return (url, "");
+    }
+    let url = endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+    let has_path = url.trim().trim_end_matches('/').ends_with("/v1/traces");
+    (url, if has_path { "" } else { TRACES_PATH })
+}
+
+/// OpenTelemetry's default (resource semantic conventions, `service.name`).
+fn unknown_service() -> String {
+    let executable = std::env::current_exe().ok();
+    let name = executable
+        .as_ref()
+        .and_then(|path| path.file_stem())
+        .and_then(|name| name.to_str());
+    match name {
+        Some(name) => format!("unknown_service:{name}"),
+        None => "unknown_service".to_owned(),
+    }
+}
+
+fn not_blank(
+    setting: &'static str,
+    value: Option<String>,
+) -> Result<Option<String>, OtlpConfigError> {
+    match value {
+        Some(value) if value.trim().is_empty() => Err(OtlpConfigError::Blank { setting }),
+        value => Ok(value.map(|value| value.trim().to_owned())),
+    }
+}
+
+impl fmt::Debug for OtlpExporterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpExporterBuilder")
+            .field("code", &self.code)
+            .field("ambient", &self.ambient)
+            .field("conventions", &self.conventions)
+            .field("max_record_bytes", &self.max_record_bytes)
+            .field("max_request_bytes", &self.max_request_bytes)
+            .field("http", &self.http)
+            .finish()
+    }
+}

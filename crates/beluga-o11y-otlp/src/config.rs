@@ -1,0 +1,356 @@
+//! Where settings come from: code, environment, default, in this order.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use beluga_o11y_http::{Env, EnvError, HttpConfigError, HttpSenderBuilder};
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
+
+/// Where a Collector on this machine takes OTLP over HTTP.
+pub(crate) const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+/// What is appended to an endpoint (OTLP specification, "OTLP/HTTP Request").
+pub(crate) const TRACES_PATH: &str = "v1/traces";
+
+/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtlpConfig {
+    /// The URL that requests go to, with `/v1/traces`.
+    pub endpoint: String,
+    /// The attribute `service.name` of the resource.
+    pub service_name: String,
+    /// The environment of calls that name none.
+    pub environment: Option<String>,
+    /// Whether there is an `Authorization` header.
+    pub has_authorization: bool,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Whether an off switch is on: calls are accepted and not sent.
+    pub disabled: bool,
+}
+
+/// What keeps an exporter from being built. Prints as `otlp: <what is wrong>`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OtlpConfigError {
+    /// A setting is empty or blank.
+    #[error("otlp: the {setting} is blank; leave it out to get the default")]
+    Blank {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A value of the environment is not what its name stands for.
+    #[error("otlp: {0}")]
+    InvalidValue(#[from] EnvError),
+    /// A file that a variable names cannot be read.
+    #[error("otlp: cannot read the file {} that {name} names: {reason}", path.display())]
+    FileUnreadable {
+        /// The variable.
+        name: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why, in the words of the system.
+        reason: String,
+    },
+    /// The URL, a header, a certificate, a proxy or a timeout.
+    #[error("otlp: {0}")]
+    Http(#[from] HttpConfigError),
+}
+
+/// One source of settings. What it does not say is absent.
+#[derive(Default)]
+pub(crate) struct Layer {
+    /// Without `/v1/traces`.
+    pub(crate) endpoint: Option<String>,
+    /// With it.
+    pub(crate) traces_endpoint: Option<String>,
+    pub(crate) authorization: Option<SecretString>,
+    pub(crate) service_name: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) resource: BTreeMap<String, String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) allow_http: Option<bool>,
+    /// The switch that is on.
+    pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) http: HttpSenderBuilder,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer")
+            .field("endpoint", &self.endpoint.is_some())
+            .field("traces_endpoint", &self.traces_endpoint.is_some())
+            .field("authorization", &self.authorization.is_some())
+            .field("service_name", &self.service_name)
+            .field("environment", &self.environment)
+            .field("resource", &self.resource.len())
+            .field("timeout", &self.timeout)
+            .field("allow_http", &self.allow_http)
+            .field("disabled_by", &self.disabled_by)
+            .field("http", &self.http)
+            .finish()
+    }
+}
+
+impl Layer {
+    /// This one, and where it says nothing, the other. The two endpoints are one setting.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let own_endpoint = self.endpoint.is_some() || self.traces_endpoint.is_some();
+        let (endpoint, traces_endpoint) = if own_endpoint {
+            (self.endpoint, self.traces_endpoint)
+        } else {
+            (other.endpoint, other.traces_endpoint)
+        };
+        let mut resource = other.resource;
+        resource.extend(self.resource);
+        Self {
+            endpoint,
+            traces_endpoint,
+            authorization: self.authorization.or(other.authorization),
+            service_name: self.service_name.or(other.service_name),
+            environment: self.environment.or(other.environment),
+            resource,
+            timeout: self.timeout.or(other.timeout),
+            allow_http: self.allow_http.or(other.allow_http),
+            disabled_by: self.disabled_by.or(other.disabled_by),
+            http: self.http.with_defaults(other.http),
+        }
+    }
+
+    /// What the environment of this process says.
+    pub(crate) fn from_env() -> Result<Self, OtlpConfigError> {
+        read(Env::process())
+    }
+}
+
+/// The variable for traces, then the one for all signals.
+macro_rules! names {
+    ($name:literal) => {
+        &[
+            concat!("OTEL_EXPORTER_OTLP_TRACES_", $name),
+            concat!("OTEL_EXPORTER_OTLP_", $name),
+        ]
+    };
+}
+
+fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
+    if let Some(name) = env.first_on(&["BELUGA_O11Y_DISABLED", "OTEL_SDK_DISABLED"])? {
+        // Nothing else matters, so nothing else can be wrong.
+        return Ok(Layer {
+            disabled_by: Some(name),
+            ..Layer::default()
+        });
+    }
+    if let Some((name, protocol)) = env.first(names!("PROTOCOL"))?
+        && protocol != "http/protobuf"
+    {
+        let error = EnvError::new(name, "http/protobuf, the only protocol of this exporter");
+        return Err(error.into());
+    }
+    let mut layer = Layer {
+        endpoint: env.text("OTEL_EXPORTER_OTLP_ENDPOINT")?,
+        traces_endpoint: env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")?,
+        allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
+        ..Layer::default()
+    };
+    if let Some((name, millis)) = env.first(names!("TIMEOUT"))? {
+        let millis = millis
+            .parse()
+            .map_err(|_| EnvError::new(name, "a number of milliseconds"))?;
+        layer.timeout = Some(Duration::from_millis(millis));
+    }
+    if let Some((name, text)) = env.first(names!("HEADERS"))? {
+        for (key, value) in parse_pairs(name, &text)? {
+            if key.eq_ignore_ascii_case("authorization") {
+                layer.authorization = Some(value.into());
+            } else {
+                layer.http = layer.http.with_header(key, value);
+            }
+        }
+    }
+    match env.first(names!("COMPRESSION"))? {
+        None => {}
+        Some((_, choice)) if choice == "gzip" => layer.http = layer.http.with_gzip(true),
+        Some((_, choice)) if choice == "none" => layer.http = layer.http.with_gzip(false),
+        Some((name, _)) => return Err(EnvError::new(name, "gzip or none").into()),
+    }
+    if let Some(pem) = file(&env, names!("CERTIFICATE"))? {
+        layer.http = layer.http.with_root_certificate_pem(pem);
+    }
+    if let Some(mut pem) = file(&env, names!("CLIENT_CERTIFICATE"))? {
+        pem.push(b'\n');
+        pem.extend(file(&env, names!("CLIENT_KEY"))?.unwrap_or_default());
+        layer.http = layer.http.with_client_identity_pem(pem);
+    }
+    if let Some(text) = env.text("OTEL_RESOURCE_ATTRIBUTES")? {
+        layer.resource = parse_pairs("OTEL_RESOURCE_ATTRIBUTES", &text)?
+            .into_iter()
+            .collect();
+    }
+    // A resource attribute like the others, but this variable beats it there.
+    layer.service_name = env
+        .text("OTEL_SERVICE_NAME")?
+        .or_else(|| layer.resource.remove("service.name"));
+    Ok(layer)
+}
+
+fn file(env: &Env<'_>, names: &[&'static str]) -> Result<Option<Vec<u8>>, OtlpConfigError> {
+    let Some((name, path)) = env.first(names)? else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(path);
+    match std::fs::read(&path) {
+        Ok(pem) => Ok(Some(pem)),
+        Err(error) => Err(OtlpConfigError::FileUnreadable {
+            name,
+            path,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Pairs as OpenTelemetry's variables have them: `key=value,key2=value2`, percent-encoded. `name` is the variable's, for
+/// the error.
+///
+/// # Errors
+///
+/// There is no `=` in one of them, no key, or what is encoded is no UTF-8.
+pub fn parse_pairs(name: &str, text: &str) -> Result<Vec<(String, String)>, EnvError> {
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text.trim()).decode_utf8().ok()?;
+        Some(text.into_owned())
+    };
+    text.split(',')
+        .filter(|pair| !pair.trim().is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=')?;
+            let key = decoded(key).filter(|key| !key.is_empty())?;
+            Some((key, decoded(value)?))
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(|| EnvError::new(name, "pairs such as key=value,key2=value2, percent-encoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn layer(vars: &[(&str, &str)]) -> Result<Layer, OtlpConfigError> {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        read(Env::from_fn(&get))
+    }
+
+    #[test]
+    fn the_variables_for_traces_beat_those_for_all() {
+        let layer = layer(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b/x"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=no"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+                "Authorization=Basic%20a2V5=, x-tenant = t%2C1,",
+            ),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=res,team=ml%20ops"),
+            ("BELUGA_O11Y_ALLOW_HTTP", "1"),
+        ])
+        .unwrap();
+        assert_eq!(layer.endpoint.as_deref(), Some("http://a:4318"));
+        assert_eq!(layer.traces_endpoint.as_deref(), Some("http://b/x"));
+        assert_eq!(layer.timeout, Some(Duration::from_millis(2500)));
+        let authorization = layer.authorization.as_ref().unwrap();
+        assert_eq!(authorization.expose_secret(), "Basic a2V5=");
+        assert!(format!("{:?}", layer.http).contains("extra_headers: 1"));
+        assert!(format!("{:?}", layer.http).contains("gzip: Some(false)"));
+        assert_eq!(layer.service_name.as_deref(), Some("res"));
+        assert_eq!(
+            layer.resource,
+            BTreeMap::from([("team".into(), "ml ops".into())])
+        );
+        assert_eq!(layer.allow_http, Some(true));
+        assert!(!format!("{layer:?}").contains("a2V5"));
+    }
+
+    #[test]
+    fn the_service_name_has_a_variable_of_its_own() {
+        let layer = layer(&[
+            ("OTEL_SERVICE_NAME", "own"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=res"),
+        ]);
+        assert_eq!(layer.unwrap().service_name.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn bad_values_are_named_and_not_shown() {
+        for (name, value, text) in [
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+                "grpc",
+                "otlp: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL must be http/protobuf",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_TIMEOUT",
+                "10s",
+                "otlp: OTEL_EXPORTER_OTLP_TIMEOUT must be a number of milliseconds",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "canary",
+                "otlp: OTEL_EXPORTER_OTLP_HEADERS must be pairs",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "=canary",
+                "otlp: OTEL_EXPORTER_OTLP_HEADERS must be pairs",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_COMPRESSION",
+                "zstd",
+                "otlp: OTEL_EXPORTER_OTLP_COMPRESSION must be gzip or none",
+            ),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "/nowhere/ca.pem",
+                "otlp: cannot read the file /nowhere/ca.pem that OTEL_EXPORTER_OTLP_CERTIFICATE names",
+            ),
+        ] {
+            let error = layer(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.starts_with(text), "{error}");
+            assert!(!error.contains("canary"));
+        }
+    }
+
+    #[test]
+    fn switched_off_nothing_else_can_be_wrong() {
+        for name in ["OTEL_SDK_DISABLED", "BELUGA_O11Y_DISABLED"] {
+            let layer = layer(&[(name, "true"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "x")]).unwrap();
+            assert_eq!(layer.disabled_by, Some(name));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_in_code_beats_both_of_the_environment() {
+        let code = Layer {
+            endpoint: Some("http://code".to_owned()),
+            ..Layer::default()
+        };
+        let ambient = Layer {
+            traces_endpoint: Some("http://ambient".to_owned()),
+            ..Layer::default()
+        };
+        let both = code.or(ambient);
+        assert_eq!(both.endpoint.as_deref(), Some("http://code"));
+        assert_eq!(both.traces_endpoint, None);
+    }
+}
