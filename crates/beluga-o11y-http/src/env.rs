@@ -115,6 +115,30 @@ impl EnvError {
     }
 }
 
+/// A setting without the blanks around it.
+///
+/// # Errors
+///
+/// There is nothing else in it. In code that is a mistake, such as a variable that was meant to be set.
+pub fn not_blank(
+    setting: &'static str,
+    value: Option<String>,
+) -> Result<Option<String>, BlankSetting> {
+    match value {
+        Some(value) if value.trim().is_empty() => Err(BlankSetting { setting }),
+        value => Ok(value.map(|value| value.trim().to_owned())),
+    }
+}
+
+/// A setting that is empty or blank.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {setting} is blank; leave it out to get the default")]
+#[non_exhaustive]
+pub struct BlankSetting {
+    /// The setting.
+    pub setting: &'static str,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

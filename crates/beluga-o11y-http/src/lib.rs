@@ -78,7 +78,7 @@ mod url;
 pub use batch::{Packed, Packing, export_packed, single};
 pub use builder::HttpSenderBuilder;
 pub use config_error::HttpConfigError;
-pub use env::{Env, EnvError, parse_switch};
+pub use env::{BlankSetting, Env, EnvError, not_blank, parse_switch};
 pub use error::{ConnectProblem, HttpError, TlsProblem};
 pub use request::HttpRequest;
 pub use response::{HttpResponse, MAX_BODY_BYTES};

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::HttpSenderBuilder;
+use beluga_o11y_http::{HttpSenderBuilder, not_blank};
 use secrecy::SecretString;
 
 use crate::{
@@ -198,16 +198,6 @@ impl OpikExporterBuilder {
             },
             max_request_bytes: self.max_request_bytes,
         }))
-    }
-}
-
-fn not_blank(
-    setting: &'static str,
-    value: Option<String>,
-) -> Result<Option<String>, OpikConfigError> {
-    match value {
-        Some(value) if value.trim().is_empty() => Err(OpikConfigError::Blank { setting }),
-        value => Ok(value.map(|value| value.trim().to_owned())),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose};
-use beluga_o11y_http::{Env, EnvError, HttpConfigError, parse_switch};
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, parse_switch};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Opik's cloud.
@@ -51,11 +51,8 @@ pub enum OpikConfigError {
         host: String,
     },
     /// A setting is empty or blank.
-    #[error("opik: the {setting} is blank; leave it out to get the default")]
-    Blank {
-        /// The setting.
-        setting: &'static str,
-    },
+    #[error("opik: {0}")]
+    Blank(#[from] BlankSetting),
     /// A project or environment name is longer than Opik's column for it.
     #[error("opik: the {setting} is {length} characters long, and Opik takes at most 150")]
     TooLong {

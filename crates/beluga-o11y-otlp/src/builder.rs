@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue};
+use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, not_blank};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -237,16 +237,6 @@ fn unknown_service() -> String {
     match name {
         Some(name) => format!("unknown_service:{name}"),
         None => "unknown_service".to_owned(),
-    }
-}
-
-fn not_blank(
-    setting: &'static str,
-    value: Option<String>,
-) -> Result<Option<String>, OtlpConfigError> {
-    match value {
-        Some(value) if value.trim().is_empty() => Err(OtlpConfigError::Blank { setting }),
-        value => Ok(value.map(|value| value.trim().to_owned())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use beluga_o11y_http::{Env, EnvError, HttpConfigError, HttpSenderBuilder};
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, HttpSenderBuilder};
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
@@ -34,11 +34,8 @@ pub struct OtlpConfig {
 #[non_exhaustive]
 pub enum OtlpConfigError {
     /// A setting is empty or blank.
-    #[error("otlp: the {setting} is blank; leave it out to get the default")]
-    Blank {
-        /// The setting.
-        setting: &'static str,
-    },
+    #[error("otlp: {0}")]
+    Blank(#[from] BlankSetting),
     /// A value of the environment is not what its name stands for.
     #[error("otlp: {0}")]
     InvalidValue(#[from] EnvError),

@@ -41,7 +41,7 @@ pub(crate) fn span(
     let mut attributes = Attributes::new();
     backend.attributes(call, &mut attributes);
     let error = call.error.as_ref().filter(|error| !error.is_empty());
-    let parent = id::parent_span_id(call);
+    let parent = id::parent_span_id(call).filter(|_| backend.sends_parent());
     let mut span = Span {
         trace_id: id::trace_id(call).to_vec(),
         span_id: span_id.to_vec(),

@@ -33,6 +33,13 @@ pub trait OtlpBackend: Send + Sync {
     /// What an answer means; nothing if the spans were taken. `spans` is how many were sent.
     fn error(&self, response: &HttpResponse, spans: usize) -> Option<ExportError>;
 
+    /// Whether a span names the caller's own span as its parent, if the caller's ids are of the form that OpenTelemetry has. Right
+    /// where the caller's own spans go too; elsewhere the backend may hide a span whose parent it never sees.
+    /// Default true.
+    fn sends_parent(&self) -> bool {
+        true
+    }
+
     /// Whether the character U+0000 is replaced by U+FFFD, because the backend could not store a span with it. Default
     /// false.
     fn replaces_nul(&self) -> bool {
@@ -100,12 +107,7 @@ impl<B: OtlpBackend> OtlpTraces<B> {
         self
     }
 
-    /// The backend.
-    pub fn backend(&self) -> &B {
-        &self.backend
-    }
-
-    /// The sender, for requests that are not exports.
+    /// The sender, for requests without the authorization.
     pub fn sender(&self) -> &HttpSender {
         &self.sender
     }
@@ -141,8 +143,21 @@ impl<B: OtlpBackend> OtlpTraces<B> {
         self.post(Vec::new()).await
     }
 
+    /// Asks for a path below the base URL, with the authorization.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn get(&self, path: impl Into<Cow<'static, str>>) -> Result<HttpResponse, HttpError> {
+        self.request(HttpRequest::get(path)).await
+    }
+
     async fn post(&self, body: Vec<u8>) -> Result<HttpResponse, HttpError> {
-        let request = HttpRequest::post(self.path.clone(), PROTOBUF, body);
+        self.request(HttpRequest::post(self.path.clone(), PROTOBUF, body))
+            .await
+    }
+
+    async fn request(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = match &self.authorization {
             Some(authorization) => request.with_authorization(authorization),
             None => request,

@@ -1,0 +1,169 @@
+//! Is Langfuse there, are the keys good, which project do they open?
+
+use beluga_o11y_http::{HttpError, HttpRequest};
+use beluga_o11y_otlp::OtlpTraces;
+use serde::Deserialize;
+
+use crate::{LangfuseConfig, exporter::Langfuse};
+
+/// What a check found: everything is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LangfuseCheck {
+    /// The version of the server, if it says so.
+    pub version: Option<String>,
+    /// The name of the project that the keys open.
+    pub project: String,
+    /// The project's id, as it stands in the URLs of the user interface: `<base URL>/project/<id>/traces`.
+    pub project_id: String,
+}
+
+/// What a check found to be wrong. Prints as `langfuse: check: <what, and what to do>`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LangfuseCheckError {
+    /// An off switch is on, so nothing is sent.
+    #[error(
+        "langfuse: check: exporting is switched off by BELUGA_O11Y_DISABLED or LANGFUSE_TRACING_ENABLED"
+    )]
+    Disabled,
+    /// Nobody answers: the address is wrong, the server is down, TLS fails, or it redirects.
+    #[error("langfuse: check: {0}")]
+    Unreachable(#[source] HttpError),
+    /// Something answers, but not as Langfuse does.
+    #[error(
+        "langfuse: check: {base_url} answers with status {status}, but not as Langfuse does; check the base URL"
+    )]
+    NotLangfuse {
+        /// The base URL in use.
+        base_url: String,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// Langfuse is there and says that it is not healthy.
+    #[error(
+        "langfuse: check: the server is there but not healthy (status {status}); try again later"
+    )]
+    Unhealthy {
+        /// The status of the answer.
+        status: u16,
+    },
+    /// Langfuse refused the keys.
+    #[error(
+        "langfuse: check: the keys were refused; check that they are whole and of this server: each region of \
+         the cloud has its own"
+    )]
+    KeysRefused,
+    /// The keys are good, but not those of a project.
+    #[error(
+        "langfuse: check: the keys are those of an organisation; make keys in the settings of a project"
+    )]
+    NotProjectKeys,
+    /// Langfuse is there and takes no OTLP.
+    #[error(
+        "langfuse: check: the server{} takes no OTLP (status {status}); it must be 3.30 or newer",
+        version.as_ref().map(|version| format!(" has version {version} and")).unwrap_or_default()
+    )]
+    NoOtlp {
+        /// The version of the server, if it says so.
+        version: Option<String>,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// The check itself met a limit or a failure of the server.
+    #[error("langfuse: check: the server answered with status {status}; try again later")]
+    Busy {
+        /// The status of the answer.
+        status: u16,
+    },
+}
+
+type Result<T> = std::result::Result<T, LangfuseCheckError>;
+
+pub(crate) async fn check(
+    config: &LangfuseConfig,
+    traces: &OtlpTraces<Langfuse>,
+) -> Result<LangfuseCheck> {
+    if config.disabled {
+        return Err(LangfuseCheckError::Disabled);
+    }
+    let version = version(config, traces).await?;
+    let (project_id, project) = project(config, traces).await?;
+    otlp(traces, &version).await?;
+    Ok(LangfuseCheck {
+        version,
+        project,
+        project_id,
+    })
+}
+
+fn not_langfuse(config: &LangfuseConfig, status: u16) -> LangfuseCheckError {
+    LangfuseCheckError::NotLangfuse {
+        base_url: config.base_url.clone(),
+        status,
+    }
+}
+
+/// Health and version, for which no key is asked.
+async fn version(config: &LangfuseConfig, traces: &OtlpTraces<Langfuse>) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Health {
+        version: Option<String>,
+    }
+    let request = HttpRequest::get("api/public/health");
+    let response = traces.sender().send(request).await;
+    let response = response.map_err(LangfuseCheckError::Unreachable)?;
+    let status = response.status();
+    if status >= 500 {
+        return Err(LangfuseCheckError::Unhealthy { status });
+    }
+    match serde_json::from_slice::<Health>(response.body()) {
+        Ok(health) if response.is_success() => Ok(health.version),
+        _ => Err(not_langfuse(config, status)),
+    }
+}
+
+/// Id and name of the project that the keys open.
+async fn project(
+    config: &LangfuseConfig,
+    traces: &OtlpTraces<Langfuse>,
+) -> Result<(String, String)> {
+    #[derive(Deserialize)]
+    struct Projects {
+        data: Vec<Project>,
+    }
+    #[derive(Deserialize)]
+    struct Project {
+        id: String,
+        name: String,
+    }
+    let response = traces.get("api/public/projects").await;
+    let response = response.map_err(LangfuseCheckError::Unreachable)?;
+    match response.status() {
+        status @ 200..300 => serde_json::from_slice::<Projects>(response.body())
+            .ok()
+            .and_then(|projects| projects.data.into_iter().next())
+            .map(|project| (project.id, project.name))
+            .ok_or_else(|| not_langfuse(config, status)),
+        401 => Err(LangfuseCheckError::KeysRefused),
+        403 => Err(LangfuseCheckError::NotProjectKeys),
+        status @ (408 | 429 | 500..) => Err(LangfuseCheckError::Busy { status }),
+        status => Err(not_langfuse(config, status)),
+    }
+}
+
+async fn otlp(traces: &OtlpTraces<Langfuse>, version: &Option<String>) -> Result<()> {
+    let response = traces
+        .probe()
+        .await
+        .map_err(LangfuseCheckError::Unreachable)?;
+    match response.status() {
+        200..300 => Ok(()),
+        401 => Err(LangfuseCheckError::KeysRefused),
+        status @ (408 | 429 | 500..) => Err(LangfuseCheckError::Busy { status }),
+        status => Err(LangfuseCheckError::NoOtlp {
+            version: version.clone(),
+            status,
+        }),
+    }
+}

@@ -1,0 +1,346 @@
+//! Where settings come from: code, environment, default, in this order.
+
+use std::{fmt, time::Duration};
+
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError};
+use secrecy::SecretString;
+
+/// Langfuse's cloud in the EU.
+pub(crate) const DEFAULT_BASE_URL: &str = "https://cloud.langfuse.com";
+pub(crate) const DEFAULT_PATH: &str = "api/public/otel/v1/traces";
+
+/// Where the release comes from if nothing names it: the variables of build servers and hosts, in the order of
+/// Langfuse's clients (`_utils/environment.py`).
+const RELEASES: &[&str] = &[
+    "LANGFUSE_RELEASE",
+    "RENDER_GIT_COMMIT",
+    "CI_COMMIT_SHA",
+    "CIRCLE_SHA1",
+    "SOURCE_VERSION",
+    "TRAVIS_COMMIT",
+    "GIT_COMMIT",
+    "GITHUB_SHA",
+    "BITBUCKET_COMMIT",
+    "BUILD_SOURCEVERSION",
+    "DRONE_COMMIT_SHA",
+];
+
+/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LangfuseConfig {
+    /// The base URL, without a slash at the end.
+    pub base_url: String,
+    /// The environment of calls that name none.
+    pub environment: Option<String>,
+    /// The release of calls that name none.
+    pub release: Option<String>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Whether an off switch is on: calls are accepted and not sent.
+    pub disabled: bool,
+    /// What `LANGFUSE_SAMPLE_RATE` asks for: the share of calls to keep, 0 to 1. An exporter sends all that it is
+    /// given; this is for the pipeline around it.
+    pub sample_rate: Option<f64>,
+    /// What `LANGFUSE_FLUSH_AT` asks for: calls in a batch. For the pipeline around it.
+    pub flush_at: Option<usize>,
+    /// What `LANGFUSE_FLUSH_INTERVAL` asks for: how long a batch waits for more. For the pipeline around it.
+    pub flush_interval: Option<Duration>,
+}
+
+/// What keeps an exporter from being built. Prints as `langfuse: <what is wrong>`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LangfuseConfigError {
+    /// The public key is missing; a project has two keys.
+    #[error(
+        "langfuse: public key is required: call with_public_key(..), or set LANGFUSE_PUBLIC_KEY and use \
+         from_env()"
+    )]
+    MissingPublicKey,
+    /// The secret key is missing; a project has two keys.
+    #[error(
+        "langfuse: secret key is required: call with_secret_key(..), or set LANGFUSE_SECRET_KEY and use \
+         from_env()"
+    )]
+    MissingSecretKey,
+    /// The secret key is where the public one belongs, or the other way round.
+    #[error(
+        "langfuse: the keys are swapped: the public key starts with pk-, the secret one with sk-"
+    )]
+    SwappedKeys,
+    /// The public key has a colon in it, which would be read as the start of the secret key.
+    #[error("langfuse: the public key must not contain a colon; check what was pasted")]
+    InvalidPublicKey,
+    /// The environment is not one that Langfuse takes.
+    #[error(
+        "langfuse: the environment must be 1 to 40 of a-z, 0-9, - and _, and must not start with langfuse"
+    )]
+    InvalidEnvironment,
+    /// A setting is empty or blank.
+    #[error("langfuse: {0}")]
+    Blank(#[from] BlankSetting),
+    /// A value of the environment is not what its name stands for.
+    #[error("langfuse: {0}")]
+    InvalidValue(#[from] EnvError),
+    /// The URL, a header, a certificate, a proxy or a timeout.
+    #[error("langfuse: {0}")]
+    Http(#[from] HttpConfigError),
+}
+
+/// One source of settings. What it does not say is `None`.
+#[derive(Clone, Default)]
+pub(crate) struct Layer {
+    pub(crate) public_key: Option<String>,
+    pub(crate) secret_key: Option<SecretString>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) release: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) gzip: Option<bool>,
+    pub(crate) max_request_bytes: Option<usize>,
+    pub(crate) sample_rate: Option<f64>,
+    pub(crate) flush_at: Option<usize>,
+    pub(crate) flush_interval: Option<Duration>,
+    pub(crate) allow_http: Option<bool>,
+    /// The switch that says so.
+    pub(crate) disabled_by: Option<&'static str>,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer")
+            .field("public_key", &self.public_key.is_some())
+            .field("secret_key", &self.secret_key.is_some())
+            .field("base_url", &self.base_url.is_some())
+            .field("environment", &self.environment)
+            .field("release", &self.release)
+            .field("timeout", &self.timeout)
+            .field("max_request_bytes", &self.max_request_bytes)
+            .field("allow_http", &self.allow_http)
+            .field("disabled_by", &self.disabled_by)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Layer {
+    /// This one, and where it says nothing, the other.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            public_key: self.public_key.or(other.public_key),
+            secret_key: self.secret_key.or(other.secret_key),
+            base_url: self.base_url.or(other.base_url),
+            path: self.path.or(other.path),
+            environment: self.environment.or(other.environment),
+            release: self.release.or(other.release),
+            timeout: self.timeout.or(other.timeout),
+            gzip: self.gzip.or(other.gzip),
+            max_request_bytes: self.max_request_bytes.or(other.max_request_bytes),
+            sample_rate: self.sample_rate.or(other.sample_rate),
+            flush_at: self.flush_at.or(other.flush_at),
+            flush_interval: self.flush_interval.or(other.flush_interval),
+            allow_http: self.allow_http.or(other.allow_http),
+            disabled_by: self.disabled_by.or(other.disabled_by),
+        }
+    }
+
+    /// What the environment of this process says.
+    pub(crate) fn from_env() -> Result<Self, EnvError> {
+        read(Env::process())
+    }
+}
+
+fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+    let off = match env.first_on(&["BELUGA_O11Y_DISABLED"])? {
+        None if env.switch("LANGFUSE_TRACING_ENABLED")? == Some(false) => {
+            Some("LANGFUSE_TRACING_ENABLED")
+        }
+        off => off,
+    };
+    if off.is_some() {
+        // Nothing else matters, so nothing else can be wrong.
+        return Ok(Layer {
+            disabled_by: off,
+            ..Layer::default()
+        });
+    }
+    let base_url = ["LANGFUSE_BASE_URL", "LANGFUSE_BASEURL", "LANGFUSE_HOST"];
+    let compression = [
+        "LANGFUSE_OTEL_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+    ];
+    let gzip = match env.first(&compression)? {
+        None => None,
+        Some((_, choice)) if choice == "gzip" => Some(true),
+        Some((_, choice)) if choice == "none" => Some(false),
+        Some((name, _)) => return Err(EnvError::new(name, "gzip or none")),
+    };
+    let value = |found: Option<(&str, String)>| found.map(|(_, value)| value);
+    Ok(Layer {
+        public_key: env.text("LANGFUSE_PUBLIC_KEY")?,
+        secret_key: env.text("LANGFUSE_SECRET_KEY")?.map(SecretString::from),
+        base_url: value(env.first(&base_url)?),
+        path: env.text("LANGFUSE_OTEL_TRACES_EXPORT_PATH")?,
+        environment: env.text("LANGFUSE_TRACING_ENVIRONMENT")?,
+        release: value(env.first(RELEASES)?),
+        timeout: seconds(&env, "LANGFUSE_TIMEOUT")?,
+        gzip,
+        max_request_bytes: number(&env, "LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES")?,
+        sample_rate: sample_rate(&env)?,
+        flush_at: number(&env, "LANGFUSE_FLUSH_AT")?,
+        flush_interval: seconds(&env, "LANGFUSE_FLUSH_INTERVAL")?,
+        allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
+        disabled_by: None,
+    })
+}
+
+fn number(env: &Env<'_>, name: &str) -> Result<Option<usize>, EnvError> {
+    let value = env.text(name)?;
+    let parsed = value.map(|value| value.parse().ok().filter(|number| *number > 0));
+    parsed
+        .map(|number| number.ok_or_else(|| EnvError::new(name, "a whole number above zero")))
+        .transpose()
+}
+
+fn seconds(env: &Env<'_>, name: &str) -> Result<Option<Duration>, EnvError> {
+    let value = env.text(name)?;
+    let parsed = value.map(|value| {
+        let seconds = value.parse().ok().filter(|seconds| *seconds > 0.0)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    });
+    parsed
+        .map(|time| time.ok_or_else(|| EnvError::new(name, "a number of seconds above zero")))
+        .transpose()
+}
+
+fn sample_rate(env: &Env<'_>) -> Result<Option<f64>, EnvError> {
+    const NAME: &str = "LANGFUSE_SAMPLE_RATE";
+    let value = env.text(NAME)?;
+    let parsed = value.map(|value| {
+        let rate = value.parse::<f64>().ok();
+        rate.filter(|rate| (0.0..=1.0).contains(rate))
+    });
+    parsed
+        .map(|rate| rate.ok_or_else(|| EnvError::new(NAME, "a number from 0 to 1")))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn layer(vars: &[(&str, &str)]) -> Result<Layer, EnvError> {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        read(Env::from_fn(&get))
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        let layer = layer(&[
+            ("LANGFUSE_PUBLIC_KEY", "pk-1"),
+            ("LANGFUSE_SECRET_KEY", " sk-1 "),
+            ("LANGFUSE_HOST", "http://no"),
+            ("LANGFUSE_BASE_URL", "http://localhost:3000"),
+            ("LANGFUSE_OTEL_TRACES_EXPORT_PATH", "/x"),
+            ("LANGFUSE_TRACING_ENVIRONMENT", "staging"),
+            ("GITHUB_SHA", "sha"),
+            ("GIT_COMMIT", "commit"),
+            ("LANGFUSE_TIMEOUT", "2.5"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+            ("LANGFUSE_OTEL_COMPRESSION", "none"),
+            ("LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES", "1000000"),
+            ("LANGFUSE_SAMPLE_RATE", "0.25"),
+            ("LANGFUSE_FLUSH_AT", "15"),
+            ("LANGFUSE_FLUSH_INTERVAL", "0.5"),
+            ("BELUGA_O11Y_ALLOW_HTTP", "true"),
+        ])
+        .unwrap();
+        assert_eq!(layer.public_key.as_deref(), Some("pk-1"));
+        assert_eq!(layer.secret_key.unwrap().expose_secret(), "sk-1");
+        assert_eq!(layer.base_url.as_deref(), Some("http://localhost:3000"));
+        assert_eq!(layer.path.as_deref(), Some("/x"));
+        assert_eq!(layer.environment.as_deref(), Some("staging"));
+        assert_eq!(layer.release.as_deref(), Some("commit"));
+        assert_eq!(layer.timeout, Some(Duration::from_millis(2500)));
+        assert_eq!(layer.gzip, Some(false));
+        assert_eq!(layer.max_request_bytes, Some(1_000_000));
+        assert_eq!((layer.sample_rate, layer.flush_at), (Some(0.25), Some(15)));
+        assert_eq!(layer.flush_interval, Some(Duration::from_millis(500)));
+        assert_eq!((layer.allow_http, layer.disabled_by), (Some(true), None));
+    }
+
+    #[test]
+    fn the_old_name_of_the_url_counts_where_the_new_one_is_not_set() {
+        let vars = [
+            ("LANGFUSE_HOST", "http://old"),
+            ("LANGFUSE_RELEASE", "r"),
+            ("GIT_COMMIT", "c"),
+        ];
+        let layer = layer(&vars).unwrap();
+        assert_eq!(layer.base_url.as_deref(), Some("http://old"));
+        assert_eq!(layer.release.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn switched_off_nothing_else_can_be_wrong() {
+        for (name, value) in [
+            ("BELUGA_O11Y_DISABLED", "1"),
+            ("LANGFUSE_TRACING_ENABLED", "False"),
+        ] {
+            let layer = layer(&[(name, value), ("LANGFUSE_SAMPLE_RATE", "x")]).unwrap();
+            assert_eq!(layer.disabled_by, Some(name));
+        }
+        assert_eq!(
+            layer(&[("LANGFUSE_TRACING_ENABLED", "true")])
+                .unwrap()
+                .disabled_by,
+            None
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (name, value, text) in [
+            (
+                "LANGFUSE_SAMPLE_RATE",
+                "1.5",
+                "must be a number from 0 to 1",
+            ),
+            (
+                "LANGFUSE_SAMPLE_RATE",
+                "NaN",
+                "must be a number from 0 to 1",
+            ),
+            (
+                "LANGFUSE_TIMEOUT",
+                "0",
+                "must be a number of seconds above zero",
+            ),
+            (
+                "LANGFUSE_TIMEOUT",
+                "inf",
+                "must be a number of seconds above zero",
+            ),
+            (
+                "LANGFUSE_FLUSH_AT",
+                "0",
+                "must be a whole number above zero",
+            ),
+            ("LANGFUSE_OTEL_COMPRESSION", "zstd", "must be gzip or none"),
+            ("LANGFUSE_TRACING_ENABLED", "maybe", "must be true or false"),
+        ] {
+            let error = layer(&[(name, value)]).unwrap_err().to_string();
+            assert_eq!(error, format!("{name} {text}"));
+        }
+    }
+}

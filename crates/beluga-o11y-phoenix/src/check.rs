@@ -1,0 +1,146 @@
+//! Is Phoenix there, may the key write, does the project exist?
+
+use beluga_o11y_http::{HttpError, HttpRequest};
+use beluga_o11y_otlp::OtlpTraces;
+use serde::Deserialize;
+
+use crate::{PhoenixConfig, exporter::Phoenix};
+
+/// What a check found: everything is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PhoenixCheck {
+    /// The version of the server.
+    pub version: String,
+    /// The project that calls go to.
+    pub project: String,
+    /// Whether the project exists already; Phoenix makes it with the first call. `None` if that cannot be asked: for a name with
+    /// a slash, or if the list of projects fails.
+    pub project_exists: Option<bool>,
+}
+
+/// What a check found to be wrong. Prints as `phoenix: check: <what, and what to do>`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PhoenixCheckError {
+    /// An off switch is on, so nothing is sent.
+    #[error("phoenix: check: exporting is switched off by BELUGA_O11Y_DISABLED")]
+    Disabled,
+    /// Nobody answers: the address is wrong, the server is down, TLS fails, or it redirects.
+    #[error("phoenix: check: {0}")]
+    Unreachable(#[source] HttpError),
+    /// Something answers, but not as Phoenix does.
+    #[error(
+        "phoenix: check: {base_url} answers with status {status}, but not as Phoenix does; check the base URL"
+    )]
+    NotPhoenix {
+        /// The base URL in use.
+        base_url: String,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// Phoenix wants a key and there is none.
+    #[error(
+        "phoenix: check: the server wants an API key; call with_api_key(..) or set PHOENIX_API_KEY"
+    )]
+    KeyMissing,
+    /// Phoenix refused the key.
+    #[error(
+        "phoenix: check: the API key was refused; check that it is whole, of this server and not expired"
+    )]
+    KeyRefused,
+    /// The key is good, but only for reading.
+    #[error("phoenix: check: the API key is a viewer's, which may not write; use another user's")]
+    KeyMayNotWrite,
+    /// The check itself met a limit or a failure of the server.
+    #[error("phoenix: check: the server answered with status {status}; try again later")]
+    Busy {
+        /// The status of the answer.
+        status: u16,
+    },
+}
+
+type Result<T> = std::result::Result<T, PhoenixCheckError>;
+
+pub(crate) async fn check(
+    config: &PhoenixConfig,
+    traces: &OtlpTraces<Phoenix>,
+) -> Result<PhoenixCheck> {
+    if config.disabled {
+        return Err(PhoenixCheckError::Disabled);
+    }
+    let version = version(config, traces).await?;
+    credentials(config, traces).await?;
+    Ok(PhoenixCheck {
+        version,
+        project: config.project.clone(),
+        project_exists: project_exists(config, traces).await?,
+    })
+}
+
+fn not_phoenix(config: &PhoenixConfig, status: u16) -> PhoenixCheckError {
+    PhoenixCheckError::NotPhoenix {
+        base_url: config.base_url.clone(),
+        status,
+    }
+}
+
+/// No key is asked for it. A wrong path is no 404 at a Phoenix, but its user interface; so the text is looked at.
+async fn version(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Result<String> {
+    const MAX_CHARS: usize = 40;
+    let request = HttpRequest::get("arize_phoenix_version");
+    let response = traces.sender().send(request).await;
+    let response = response.map_err(PhoenixCheckError::Unreachable)?;
+    let status = response.status();
+    let text = response.text();
+    let version = text.trim();
+    let is_version = version.starts_with(|c: char| c.is_ascii_digit())
+        && version.len() <= MAX_CHARS
+        && version
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".+-".contains(c));
+    match status {
+        200 if is_version => Ok(version.to_owned()),
+        408 | 429 | 500.. => Err(PhoenixCheckError::Busy { status }),
+        _ => Err(not_phoenix(config, status)),
+    }
+}
+
+/// By an export without spans: what a viewer may read says nothing of what the key may write.
+async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Result<()> {
+    let response = traces
+        .probe()
+        .await
+        .map_err(PhoenixCheckError::Unreachable)?;
+    match response.status() {
+        status @ 200..300 if response.is_html() => Err(not_phoenix(config, status)),
+        200..300 => Ok(()),
+        401 if config.has_api_key => Err(PhoenixCheckError::KeyRefused),
+        401 => Err(PhoenixCheckError::KeyMissing),
+        403 => Err(PhoenixCheckError::KeyMayNotWrite),
+        status @ (408 | 429 | 500..) => Err(PhoenixCheckError::Busy { status }),
+        status => Err(not_phoenix(config, status)),
+    }
+}
+
+async fn project_exists(
+    config: &PhoenixConfig,
+    traces: &OtlpTraces<Phoenix>,
+) -> Result<Option<bool>> {
+    #[derive(Deserialize)]
+    struct Project {
+        #[serde(rename = "data")]
+        _data: serde::de::IgnoredAny,
+    }
+    if config.project.contains('/') {
+        return Ok(None);
+    }
+    let response = traces.get(format!("v1/projects/{}", config.project)).await;
+    let response = response.map_err(PhoenixCheckError::Unreachable)?;
+    let is_project = serde_json::from_slice::<Project>(response.body()).is_ok();
+    Ok(match response.status() {
+        200 if is_project => Some(true),
+        404 => Some(false),
+        _ => None,
+    })
+}
