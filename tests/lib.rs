@@ -11,3 +11,19 @@ struct DocsOpik;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/pipeline.md")]
 struct DocsPipeline;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/otlp.md")]
+struct DocsOtlp;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/langfuse.md")]
+struct DocsLangfuse;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/phoenix.md")]
+struct DocsPhoenix;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/langsmith.md")]
+struct DocsLangSmith;

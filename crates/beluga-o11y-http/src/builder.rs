@@ -360,7 +360,7 @@ mod tests {
         let builder = HttpSender::builder("http://localhost");
         assert_eq!(builder.timeout, Duration::from_secs(10));
         assert_eq!(builder.idle_timeout, Duration::from_secs(4));
-        assert!(builder.gzip && !builder.allow_http && !builder.credentials);
+        assert!(builder.gzip.is_none() && !builder.allow_http && !builder.credentials);
     }
 
     #[tokio::test]

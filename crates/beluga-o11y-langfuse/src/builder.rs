@@ -66,6 +66,13 @@ impl LangfuseExporterBuilder {
         self
     }
 
+    /// Whether there is a key so far: whether Langfuse is meant to be used.
+    /// What is wrong with the settings counts as one, so that [`build`](Self::build) gets to tell.
+    pub fn has_credentials(&self) -> bool {
+        let has = |layer: &Layer| layer.public_key.is_some() || layer.secret_key.is_some();
+        has(&self.code) || self.ambient.as_ref().map_or(true, has)
+    }
+
     /// The public key of the project, `pk-lf-..`. Required. Variable `LANGFUSE_PUBLIC_KEY`.
     pub fn with_public_key(mut self, key: impl Into<String>) -> Self {
         self.code.public_key = Some(key.into());

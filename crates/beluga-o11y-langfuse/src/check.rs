@@ -59,6 +59,12 @@ pub enum LangfuseCheckError {
         "langfuse: check: the keys are those of an organisation; make keys in the settings of a project"
     )]
     NotProjectKeys,
+    /// The keys are good, but Langfuse takes nothing with them.
+    #[error(
+        "langfuse: check: the server takes no calls of this project (status 403); its ingestion is suspended, \
+         or the keys may not write"
+    )]
+    Suspended,
     /// Langfuse is there and takes no OTLP.
     #[error(
         "langfuse: check: the server{} takes no OTLP (status {status}); it must be 3.30 or newer",
@@ -114,8 +120,10 @@ async fn version(config: &LangfuseConfig, traces: &OtlpTraces<Langfuse>) -> Resu
     let response = traces.sender().send(request).await;
     let response = response.map_err(LangfuseCheckError::Unreachable)?;
     let status = response.status();
-    if status >= 500 {
-        return Err(LangfuseCheckError::Unhealthy { status });
+    match status {
+        408 | 429 => return Err(LangfuseCheckError::Busy { status }),
+        500.. => return Err(LangfuseCheckError::Unhealthy { status }),
+        _ => {}
     }
     match serde_json::from_slice::<Health>(response.body()) {
         Ok(health) if response.is_success() => Ok(health.version),
@@ -152,14 +160,16 @@ async fn project(
     }
 }
 
+/// By an export without spans.
 async fn otlp(traces: &OtlpTraces<Langfuse>, version: &Option<String>) -> Result<()> {
     let response = traces
         .probe()
         .await
         .map_err(LangfuseCheckError::Unreachable)?;
     match response.status() {
-        200..300 => Ok(()),
+        200..300 if !response.is_html() => Ok(()),
         401 => Err(LangfuseCheckError::KeysRefused),
+        403 => Err(LangfuseCheckError::Suspended),
         status @ (408 | 429 | 500..) => Err(LangfuseCheckError::Busy { status }),
         status => Err(LangfuseCheckError::NoOtlp {
             version: version.clone(),

@@ -17,7 +17,7 @@ pub(crate) fn attributes(
 ) {
     out.text("langfuse.observation.type", "generation");
     // There is no request for a trace any more: what is the trace's stands on every span.
-    if call.trace_id.is_none() {
+    if not_blank(call.trace_id.as_deref()).is_none() {
         out.text_if("langfuse.trace.name", call.name.as_deref());
     }
     out.text_if("user.id", call.user_id.as_deref());
@@ -28,7 +28,7 @@ pub(crate) fn attributes(
     out.text_if("langfuse.environment", own.or(default_environment));
     out.text_if(
         "langfuse.release",
-        call.release.as_deref().or(default_release),
+        not_blank(call.release.as_deref()).or(default_release),
     );
 
     if let Some(messages) = &call.messages {
@@ -61,7 +61,7 @@ pub(crate) fn attributes(
     }
     out.text("gen_ai.provider.name", call.provider.trim());
     metadata(call, out);
-    if call.parent_span_id.is_some() {
+    if not_blank(call.parent_span_id.as_deref()).is_some() {
         // Else a call whose parent is kept elsewhere is missing from the list, which shows roots only.
         out.bool("langfuse.internal.is_app_root", true);
     }
@@ -77,15 +77,19 @@ fn metadata(call: &LLMCallData, out: &mut Attributes) {
         ("parent_span_id", &call.parent_span_id),
     ];
     for (key, id) in own_ids {
-        if let Some(id) = id
+        if let Some(id) = not_blank(id.as_deref())
             && !call.metadata.contains_key(key)
         {
-            put(key, id.clone());
+            put(key, id.to_owned());
         }
     }
     for (key, value) in &call.metadata {
         put(key, text_or_json(value));
     }
+}
+
+fn not_blank(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
 }
 
 /// As Langfuse's own clients send content: text as it is, anything else as JSON.
@@ -156,3 +160,6 @@ impl Serialize for Buckets<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,6 +68,13 @@ impl OpikExporterBuilder {
         self
     }
 
+    /// Whether there is a key, or the URL of an Opik of one's own, so far: whether Opik is meant to be used.
+    /// What is wrong with the settings counts as one, so that [`build`](Self::build) gets to tell.
+    pub fn has_credentials(&self) -> bool {
+        let has = |layer: &Layer| layer.api_key.is_some() || layer.base_url.is_some();
+        has(&self.code) || self.ambient.as_ref().map_or(true, has)
+    }
+
     /// The API key. Required for the cloud (`comet.com` and below); a self-hosted Opik has none. A blank one is none.
     /// Variable `OPIK_API_KEY`; no default.
     ///

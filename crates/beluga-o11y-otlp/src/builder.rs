@@ -75,7 +75,7 @@ impl OtlpExporterBuilder {
         self
     }
 
-    /// The URL that takes spans, to which nothing is appended; instead of [`with_endpoint`](Self::with_endpoint). Variable
+    /// The URL that takes spans, to which nothing is appended (a slash at its end is dropped); instead of [`with_endpoint`](Self::with_endpoint). Variable
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; no default.
     pub fn with_traces_endpoint(mut self, url: impl Into<String>) -> Self {
         self.code.traces_endpoint = Some(url.into());
@@ -160,9 +160,8 @@ impl OtlpExporterBuilder {
         if let Some(switch) = settings.disabled_by {
             tracing::warn!("otlp: switched off by {switch}: calls are accepted and not sent");
         }
-        let service_name = not_blank("service name", settings.service_name.take())?
-            .or_else(|| settings.resource.remove("service.name"))
-            .unwrap_or_else(unknown_service);
+        let service_name = not_blank("service name", settings.service_name)?;
+        let service_name = service_name.unwrap_or_else(unknown_service);
         let environment = not_blank("environment", settings.environment.take())?;
         let timeout = settings.timeout.unwrap_or(TIMEOUT);
         let authorization = settings.authorization.as_ref();

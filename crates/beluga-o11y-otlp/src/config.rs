@@ -90,8 +90,11 @@ impl fmt::Debug for Layer {
 }
 
 impl Layer {
-    /// This one, and where it says nothing, the other. The two endpoints are one setting.
-    pub(crate) fn or(self, other: Self) -> Self {
+    /// This one, and where it says nothing, the other. The two endpoints are one setting, and so are the two ways to name
+    /// the service.
+    pub(crate) fn or(mut self, mut other: Self) -> Self {
+        self.name_service();
+        other.name_service();
         let own_endpoint = self.endpoint.is_some() || self.traces_endpoint.is_some();
         let (endpoint, traces_endpoint) = if own_endpoint {
             (self.endpoint, self.traces_endpoint)
@@ -112,6 +115,12 @@ impl Layer {
             disabled_by: self.disabled_by.or(other.disabled_by),
             http: self.http.with_defaults(other.http),
         }
+    }
+
+    /// Takes the service's name out of the resource, where it must not stand twice; the setting beats the attribute.
+    fn name_service(&mut self) {
+        let attribute = self.resource.remove("service.name");
+        self.service_name = self.service_name.take().or(attribute);
     }
 
     /// What the environment of this process says.
@@ -184,10 +193,8 @@ fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
             .into_iter()
             .collect();
     }
-    // A resource attribute like the others, but this variable beats it there.
-    layer.service_name = env
-        .text("OTEL_SERVICE_NAME")?
-        .or_else(|| layer.resource.remove("service.name"));
+    layer.service_name = env.text("OTEL_SERVICE_NAME")?;
+    layer.name_service();
     Ok(layer)
 }
 

@@ -22,8 +22,8 @@ use crate::{Attributes, messages, parameters, provider};
 /// | provider | `llm.provider`, `llm.system` | `gen_ai.provider.name`, `gen_ai.system` |
 /// | model | `llm.model_name` | `gen_ai.request.model` |
 /// | parameters | `llm.invocation_parameters`, `llm.tools.N.tool.json_schema` | `gen_ai.request.*`, `gen_ai.tool.definitions` |
-/// | messages | `input.value`, `llm.input_messages.N.*` | `gen_ai.input.messages`, `gen_ai.system_instructions` |
-/// | response | `output.value`, `llm.output_messages.N.*` | `gen_ai.output.messages`, `gen_ai.response.finish_reasons` |
+/// | messages | `input.value`, `input.mime_type`, `llm.input_messages.N.*` | `gen_ai.input.messages`, `gen_ai.system_instructions` |
+/// | response | `output.value`, `output.mime_type`, `llm.output_messages.N.*` | `gen_ai.output.messages`, `gen_ai.response.finish_reasons` |
 /// | input tokens | `llm.token_count.prompt` | `gen_ai.usage.input_tokens` |
 /// | of them read from a cache | `llm.token_count.prompt_details.cache_read` | `gen_ai.usage.cache_read.input_tokens` |
 /// | of them written to a cache | `llm.token_count.prompt_details.cache_write` | `gen_ai.usage.cache_creation.input_tokens` |
@@ -130,7 +130,7 @@ impl OtlpConventions {
     /// Adds the attributes of a call. What it does not know is left out. `environment` counts for calls that
     /// name none.
     pub fn write(self, call: &LLMCallData, environment: Option<&str>, out: &mut Attributes) {
-        let environment = call.environment.as_deref().or(environment);
+        let environment = not_blank(call.environment.as_deref()).or(environment);
         let mut text = |names: &Names, value: Option<&str>| {
             for name in self.of(names) {
                 out.text_if(name, value);
@@ -144,7 +144,7 @@ impl OtlpConventions {
         // `_OTHER` is the convention's word for an error without a known kind.
         text(
             &ERROR_KIND,
-            error.map(|error| error.kind.as_deref().unwrap_or("_OTHER")),
+            error.map(|error| not_blank(error.kind.as_deref()).unwrap_or("_OTHER")),
         );
         out.text_if("user.id", call.user_id.as_deref());
         self.kind_and_provider(call, out);
@@ -231,6 +231,10 @@ impl OtlpConventions {
     }
 }
 
+fn not_blank(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
 /// The caller's entries, and by name what backends would not show else: Phoenix drops what is on the resource. The
 /// caller's win.
 struct Metadata<'a> {
@@ -247,6 +251,7 @@ impl Metadata<'_> {
             ("trace_id", call.trace_id.as_deref()),
             ("parent_span_id", call.parent_span_id.as_deref()),
         ]
+        .map(|(name, fact)| (name, not_blank(fact)))
     }
 
     fn is_empty(&self) -> bool {

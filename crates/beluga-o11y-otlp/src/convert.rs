@@ -98,7 +98,7 @@ fn status(error: Option<&CallError>) -> Status {
 
 fn message(error: &CallError) -> &str {
     match (error.message.trim(), &error.kind) {
-        ("", Some(kind)) => kind,
+        ("", kind) => kind.as_deref().unwrap_or_default().trim(),
         _ => &error.message,
     }
 }
@@ -115,3 +115,6 @@ fn exception(error: &CallError, time_unix_nano: u64) -> Event {
         attributes: attributes.0,
     }
 }
+
+#[cfg(test)]
+mod tests;

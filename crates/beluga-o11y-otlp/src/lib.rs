@@ -43,6 +43,7 @@ mod messages;
 mod nul;
 mod parameters;
 mod provider;
+mod raw;
 mod spans;
 mod traces;
 mod wire;

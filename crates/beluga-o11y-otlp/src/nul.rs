@@ -3,8 +3,14 @@
 use crate::wire::{KeyValue, Span, Val};
 
 const REPLACEMENT: &str = "\u{fffd}";
-/// The attribute whose text a backend parses as JSON before it stores it.
-const PARSED: &str = "metadata";
+/// The attributes whose text a backend parses as JSON before it stores it.
+const PARSED: &[&str] = &[
+    "metadata",
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.tool.definitions",
+];
 
 /// Puts the replacement character in the place of each, in all texts of the span.
 pub(crate) fn replace(span: &mut Span) {
@@ -28,7 +34,7 @@ fn in_attribute(attribute: &mut KeyValue) {
         .as_mut()
         .and_then(|value| value.value.as_mut())
     {
-        Some(Val::Text(text)) if attribute.key == PARSED => in_json(text),
+        Some(Val::Text(text)) if PARSED.contains(&attribute.key.as_str()) => in_json(text),
         Some(Val::Text(text)) => in_text(text),
         Some(Val::Array(array)) => {
             for value in &mut array.values {

@@ -1,9 +1,13 @@
 //! The parameters of a request as attributes.
 
 use beluga_o11y::Json;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::Attributes;
+use crate::{
+    Attributes,
+    raw::{Fields, Node, text},
+};
 
 /// What a parameter of the GenAI conventions holds.
 enum Type {
@@ -49,56 +53,73 @@ const REQUEST: &[(&str, Type, &[&str])] = &[
     ("choice.count", Type::Int, &["n", "candidateCount"]),
 ];
 
+/// Where Gemini and Bedrock put the parameters of sampling.
+const NESTED: &[&str] = &["generationConfig", "generation_config", "inferenceConfig"];
+
 pub(crate) fn write(parameters: &Json, open_inference: bool, gen_ai: bool, out: &mut Attributes) {
     if open_inference {
         out.json("llm.invocation_parameters", parameters);
     }
-    let Ok(Value::Object(parameters)) = parameters.read::<Value>() else {
+    let Some(fields) = Fields::of(parameters.as_raw()) else {
         return;
     };
-    let tools = match parameters.get("tools") {
-        Some(Value::Array(tools)) => tools.as_slice(),
-        _ => &[],
-    };
+    let tools = fields.list("tools").unwrap_or_default();
     if open_inference {
         for (index, tool) in tools.iter().enumerate() {
             out.json(format!("llm.tools.{index}.tool.json_schema"), tool);
         }
     }
     if gen_ai {
-        request(&parameters, out);
+        request(&fields, out);
         if !tools.is_empty() {
             out.json("gen_ai.tool.definitions", &tools);
         }
     }
 }
 
-fn request(parameters: &Map<String, Value>, out: &mut Attributes) {
+fn request(parameters: &Fields<'_>, out: &mut Attributes) {
+    let nested = NESTED.iter().find_map(|key| parameters.object(key));
     for (name, kind, keys) in REQUEST {
-        let Some(value) = keys.iter().find_map(|key| parameters.get(*key)) else {
+        let inner = || nested.as_ref()?.first(keys);
+        let Some(value) = parameters.first(keys).or_else(inner) else {
             continue;
         };
         let name = format!("gen_ai.request.{name}");
         match kind {
-            Type::Double => out.double(name, value.as_f64()),
+            Type::Double => out.double(name, read(value)),
             Type::Int => {
-                if let Some(value) = value.as_i64() {
+                if let Some(value) = integer(value) {
                     out.int(name, value);
                 }
             }
             Type::Bool => {
-                if let Some(value) = value.as_bool() {
+                if let Some(value) = read(value) {
                     out.bool(name, value);
                 }
             }
-            Type::Texts => match value {
-                Value::String(text) => out.texts(name, &[text]),
-                Value::Array(values) => {
-                    let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
+            Type::Texts => match Node::of(value) {
+                Node::Text(text) => out.texts(name, &[text]),
+                Node::List(values) => {
+                    let texts: Vec<_> = values.into_iter().filter_map(text).collect();
                     out.texts(name, &texts);
                 }
                 _ => {}
             },
         }
     }
+}
+
+/// A whole number, also one such as `40.0`, which is how Gemini's clients write `topK`.
+fn integer(value: &RawValue) -> Option<i64> {
+    /// The largest number up to which double precision has every whole one.
+    const SAFE: f64 = 9_007_199_254_740_992.0;
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= SAFE;
+    read(value).or_else(|| {
+        let number = read::<f64>(value).filter(whole)?;
+        format!("{number:.0}").parse().ok()
+    })
+}
+
+fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
 }

@@ -65,10 +65,19 @@ impl PhoenixExporterBuilder {
         self
     }
 
+    /// Whether there is a key, or the URL of a Phoenix, so far: whether Phoenix is meant to be used. The URL of OpenTelemetry's
+    /// variable does not count.
+    /// What is wrong with the settings counts as one, so that [`build`](Self::build) gets to tell.
+    pub fn has_credentials(&self) -> bool {
+        let has = |layer: &Layer| layer.api_key.is_some() || layer.names_phoenix;
+        has(&self.code) || self.ambient.as_ref().map_or(true, has)
+    }
+
     /// The base URL, with or without `/v1/traces`, with any path before it, such as `/s/<space>` of the hosted Phoenix. Variable
     /// `PHOENIX_COLLECTOR_ENDPOINT`; default `http://localhost:6006`.
     pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
         self.code.base_url = Some(url.into());
+        self.code.names_phoenix = true;
         self
     }
 

@@ -128,19 +128,23 @@ async fn project_exists(
     traces: &OtlpTraces<Phoenix>,
 ) -> Result<Option<bool>> {
     #[derive(Deserialize)]
+    struct Answer {
+        data: Project,
+    }
+    #[derive(Deserialize)]
     struct Project {
-        #[serde(rename = "data")]
-        _data: serde::de::IgnoredAny,
+        name: String,
     }
     if config.project.contains('/') {
         return Ok(None);
     }
     let response = traces.get(format!("v1/projects/{}", config.project)).await;
     let response = response.map_err(PhoenixCheckError::Unreachable)?;
-    let is_project = serde_json::from_slice::<Project>(response.body()).is_ok();
-    Ok(match response.status() {
-        200 if is_project => Some(true),
-        404 => Some(false),
+    let found = serde_json::from_slice::<Answer>(response.body());
+    Ok(match (response.status(), found) {
+        // Phoenix takes the id of a project in this place too, so the name must be the one that was asked for.
+        (200, Ok(found)) => Some(found.data.name == config.project),
+        (404, _) => Some(false),
         _ => None,
     })
 }

@@ -49,6 +49,8 @@ pub enum PhoenixConfigError {
 #[derive(Default)]
 pub(crate) struct Layer {
     pub(crate) base_url: Option<String>,
+    /// Whether the base URL was meant for Phoenix and nothing else.
+    pub(crate) names_phoenix: bool,
     pub(crate) api_key: Option<SecretString>,
     /// The whole header.
     pub(crate) authorization: Option<SecretString>,
@@ -86,6 +88,7 @@ impl Layer {
         };
         Self {
             base_url: self.base_url.or(other.base_url),
+            names_phoenix: self.names_phoenix || other.names_phoenix,
             api_key,
             authorization,
             project: self.project.or(other.project),
@@ -111,9 +114,13 @@ fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         });
     }
     let value = |found: Option<(&str, String)>| found.map(|(_, value)| value);
-    let base_url = ["PHOENIX_COLLECTOR_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let own_url = env.text("PHOENIX_COLLECTOR_ENDPOINT")?;
     let mut layer = Layer {
-        base_url: value(env.first(&base_url)?),
+        names_phoenix: own_url.is_some(),
+        base_url: match own_url {
+            None => env.text("OTEL_EXPORTER_OTLP_ENDPOINT")?,
+            own_url => own_url,
+        },
         api_key: env.text("PHOENIX_API_KEY")?.map(SecretString::from),
         project: value(env.first(&["PHOENIX_PROJECT", "PHOENIX_PROJECT_NAME"])?),
         allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,

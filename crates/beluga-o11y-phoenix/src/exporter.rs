@@ -149,3 +149,6 @@ impl TraceExporter for PhoenixExporter {
         self.0.traces.export(calls).await
     }
 }
+
+#[cfg(test)]
+mod tests;

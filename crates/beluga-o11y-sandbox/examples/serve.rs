@@ -4,8 +4,12 @@
 //! cargo run -p beluga-o11y-sandbox --example serve -- [--port N] [--cloud KEY] [--workspace NAME]...
 //! ```
 //!
-//! Prints one line, `OPIK_URL_OVERRIDE=http://127.0.0.1:PORT/opik/api`, and serves until its standard input ends.
-//! `GET /_sandbox/traces`, `/_sandbox/spans` and `/_sandbox/requests` tell what it holds.
+//! Prints the address of each backend under the name that its clients read it from, one a line and Opik first:
+//! `OPIK_URL_OVERRIDE=http://127.0.0.1:PORT/opik/api`. Langfuse, Phoenix and OTLP want `--features otlp`. Serves until
+//! its standard input ends.
+//!
+//! `GET /_sandbox/calls` tells which LLM calls it holds; `/_sandbox/traces` and `/_sandbox/spans` tell Opik's rows,
+//! `/_sandbox/requests` what arrived.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -36,7 +40,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let sandbox = sandbox.start()?;
-    writeln!(io::stdout(), "OPIK_URL_OVERRIDE={}", sandbox.opik_url())?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "OPIK_URL_OVERRIDE={}", sandbox.opik_url())?;
+    #[cfg(feature = "otlp")]
+    {
+        writeln!(stdout, "LANGFUSE_BASE_URL={}", sandbox.langfuse_url())?;
+        writeln!(
+            stdout,
+            "PHOENIX_COLLECTOR_ENDPOINT={}",
+            sandbox.phoenix_url()
+        )?;
+    }
+    writeln!(stdout, "LANGSMITH_ENDPOINT={}", sandbox.langsmith_url())?;
+    #[cfg(feature = "otlp")]
+    writeln!(stdout, "OTEL_EXPORTER_OTLP_ENDPOINT={}", sandbox.otlp_url())?;
+    stdout.flush()?;
     io::stdin().lock().read_to_end(&mut Vec::new())?;
     Ok(())
 }

@@ -3,10 +3,9 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::{HeaderMap, header};
 
 /// Bytes that a body may have once it is unpacked, the cloud's own limit; no setting raises it, so that a hostile
 /// body cannot take all memory.
@@ -17,8 +16,20 @@ pub(crate) const MAX_DECODED: u64 = 256 * 1024 * 1024;
 pub(crate) struct Body {
     pub(crate) wire_bytes: u64,
     /// Unpacked; empty if there is a problem.
-    pub(crate) json: Bytes,
+    pub(crate) bytes: Bytes,
     pub(crate) problem: Option<Problem>,
+}
+
+/// A way to pack bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    Gzip,
+    /// What HTTP calls deflate: the zlib format.
+    #[cfg_attr(
+        not(feature = "otlp"),
+        expect(dead_code, reason = "only Phoenix takes it")
+    )]
+    Deflate,
 }
 
 /// Why a body was not taken in.
@@ -28,15 +39,15 @@ pub(crate) enum Problem {
     TooLarge(u64),
     /// Unpacked.
     TooLargeUnpacked,
-    /// It says gzip and is not.
-    NotGzip,
+    /// It is not packed as it says.
+    Corrupt,
 }
 
-/// Reads a body. None: the client went away.
+/// Reads a body and unpacks it. None: the client went away.
 pub(crate) async fn read(
-    headers: &HeaderMap,
     incoming: Incoming,
     limit: Option<u64>,
+    coding: Option<Coding>,
 ) -> Option<Body> {
     let limit = limit.unwrap_or(u64::MAX).min(MAX_DECODED);
     let declared = incoming.size_hint().exact().unwrap_or_default();
@@ -57,32 +68,29 @@ pub(crate) async fn read(
         body.problem = Some(Problem::TooLarge(limit));
         return Some(body);
     }
-    let gzip = headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-    match if gzip {
-        unpack(&packed, MAX_DECODED).await
-    } else {
-        Ok(packed)
-    } {
-        Ok(json) => body.json = Bytes::from(json),
+    let unpacked = match coding {
+        None => Ok(packed),
+        Some(Coding::Gzip) => unpack(MultiGzDecoder::new(packed.as_slice()), MAX_DECODED).await,
+        Some(Coding::Deflate) => unpack(ZlibDecoder::new(packed.as_slice()), MAX_DECODED).await,
+    };
+    match unpacked {
+        Ok(bytes) => body.bytes = Bytes::from(bytes),
         Err(problem) => body.problem = Some(problem),
     }
     Some(body)
 }
 
 /// Unpacks in steps, so that a bomb holds up neither the other connections nor the end of the sandbox.
-async fn unpack(packed: &[u8], limit: u64) -> Result<Vec<u8>, Problem> {
+async fn unpack(mut decoder: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
     const STEP: u64 = 256 * 1024;
-    let mut decoder = MultiGzDecoder::new(packed);
-    let mut json = Vec::new();
+    let mut bytes = Vec::new();
     loop {
-        let step = decoder.by_ref().take(STEP).read_to_end(&mut json);
-        if json.len() as u64 > limit {
+        let step = decoder.by_ref().take(STEP).read_to_end(&mut bytes);
+        if bytes.len() as u64 > limit {
             return Err(Problem::TooLargeUnpacked);
         }
-        if step.map_err(|_| Problem::NotGzip)? == 0 {
-            return Ok(json);
+        if step.map_err(|_| Problem::Corrupt)? == 0 {
+            return Ok(bytes);
         }
         tokio::task::yield_now().await;
     }
@@ -102,24 +110,28 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    async fn unpack_gzip(packed: &[u8], limit: u64) -> Result<Vec<u8>, Problem> {
+        unpack(MultiGzDecoder::new(packed), limit).await
+    }
+
     #[tokio::test]
     async fn unpacking_ends_at_the_limit() {
         let text = vec![b' '; 1_000_000];
         let packed = gzip(&text);
-        assert_eq!(unpack(&packed, 1_000_000).await, Ok(text));
+        assert_eq!(unpack_gzip(&packed, 1_000_000).await, Ok(text));
         assert_eq!(
-            unpack(&packed, 999_999).await,
+            unpack_gzip(&packed, 999_999).await,
             Err(Problem::TooLargeUnpacked)
         );
         assert_eq!(
-            unpack(&packed.repeat(3), 2_999_999).await,
+            unpack_gzip(&packed.repeat(3), 2_999_999).await,
             Err(Problem::TooLargeUnpacked)
         );
         assert_eq!(
-            unpack(&packed[..500], 1_000_000).await,
-            Err(Problem::NotGzip)
+            unpack_gzip(&packed[..500], 1_000_000).await,
+            Err(Problem::Corrupt)
         );
-        assert_eq!(unpack(b"text", 1_000_000).await, Err(Problem::NotGzip));
-        assert_eq!(unpack(&gzip(b""), 0).await, Ok(Vec::new()));
+        assert_eq!(unpack_gzip(b"text", 1_000_000).await, Err(Problem::Corrupt));
+        assert_eq!(unpack_gzip(&gzip(b""), 0).await, Ok(Vec::new()));
     }
 }

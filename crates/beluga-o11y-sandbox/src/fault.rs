@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use crate::answer::{Answer, Payload};
+use crate::role::Role;
 
 /// A way to misbehave, for [`Sandbox::inject`](crate::Sandbox::inject).
 ///
@@ -70,10 +71,11 @@ impl Canned {
         }
     }
 
-    pub(crate) fn answer(&self) -> Answer {
+    /// The answer, as this backend would give it.
+    pub(crate) fn answer(&self, role: &dyn Role) -> Answer {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let answer = match &self.body {
-            None => Answer::default_for(status),
+            None => role.refusal(status),
             Some(CannedBody::Text(text)) => {
                 let json = text.trim_start().starts_with(['{', '[']);
                 Answer::empty(status)
@@ -98,11 +100,13 @@ impl Canned {
 }
 
 impl Fault {
-    /// Answers with this status and, unless [`with_body`](Self::with_body) says otherwise, the body that Opik sends with
-    /// it (400, 401, 402, 403, 404, 409, 413, 422, 429, 500, else `{"code":503,"message":"HTTP 503 Service
-    /// Unavailable"}`; below 400 none). Nothing is stored. A number that is no status becomes 500.
+    /// Answers with this status and, unless [`with_body`](Self::with_body) says otherwise, the body that the backend
+    /// whose path was asked for sends with it; below 400 none. Nothing is stored. A number that is no status becomes 500.
     ///
-    /// No header comes by itself: a 429 has `RateLimit-Reset` if you add it, as with a proxy in front of Opik.
+    /// Langfuse's 429 comes with `Retry-After: 2` and its `X-RateLimit-*` headers, Phoenix's 503 is a text without
+    /// any, and a plain OTLP receiver sends a `google.rpc.Status`. Of Opik it is 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, else `{"code":503,"message":"HTTP 503 Service
+    /// Unavailable"}`, and no header comes by itself: a 429 has `RateLimit-Reset` if you add it, as with a proxy in
+    /// front of Opik.
     pub fn status(status: u16) -> Self {
         Self::doing(Misdeed::Answer(Canned::new(status)))
     }
@@ -176,7 +180,8 @@ impl Fault {
         self
     }
 
-    /// Meets only requests whose path contains this, for example `/spans/batch`. `/spans` matches that, too.
+    /// Meets only requests whose path contains this, for example `/spans/batch`. `/spans` matches that, too. `/langfuse`
+    /// matches all that one backend is sent.
     pub fn on(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self

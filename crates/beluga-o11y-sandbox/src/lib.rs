@@ -1,7 +1,18 @@
-//! A server that behaves like Opik, in your process: for tests, and to try things without an account.
+//! Backends that LLM calls are reported to, in your process: for tests, and to try things without an account.
 //!
-//! [`Sandbox::start`] listens on a free port of 127.0.0.1. It takes what Opik takes, refuses what Opik refuses with
-//! Opik's statuses and bodies, keeps what it took, gives it back typed, and misbehaves when told to ([`Fault`]).
+//! [`Sandbox::start`] listens on a free port of 127.0.0.1 and plays all of them at once, each under a path of its own.
+//! It takes what they take, refuses what they refuse with their statuses and bodies, keeps what it took, gives
+//! it back typed, and misbehaves when told to ([`Fault`]).
+//!
+//! | backend | its URL | gives back, besides [`Sandbox::calls`] |
+//! |---|---|---|
+//! | Opik | [`Sandbox::opik_url`] | [`Sandbox::traces`], [`Sandbox::spans`] |
+//! | LangSmith | [`Sandbox::langsmith_url`] | [`Sandbox::runs`] |
+//! | Langfuse | `Sandbox::langfuse_url` | `Sandbox::otlp_spans` |
+//! | Arize Phoenix | `Sandbox::phoenix_url` | `Sandbox::otlp_spans` |
+//! | any receiver of OTLP | `Sandbox::otlp_url` | `Sandbox::otlp_spans` |
+//!
+//! The last three read OTLP, with OpenTelemetry's own messages, and want the cargo feature `otlp`.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -36,12 +47,17 @@
 //! # }
 //! ```
 //!
+//! [`Sandbox::calls`] gives the LLM calls that all of them show in one form, [`StoredCall`]: a program that reports to
+//! several backends is checked in the same way for each. What a backend does not show is absent there, even if it was sent.
+//!
 //! It works in synchronous tests and under any async runtime, since it has a thread of its own, and many can run side
-//! by side. For programs in other languages there is the example `serve`, and `GET /_sandbox/traces`,
-//! `/_sandbox/spans` and `/_sandbox/requests` give what [`Sandbox::traces`], [`Sandbox::spans`] and
-//! [`Sandbox::requests`] give, as JSON; no backend has these paths.
+//! by side. For programs in other languages there is the example `serve`, and `GET /_sandbox/calls`,
+//! `/_sandbox/traces`, `/_sandbox/spans` and `/_sandbox/requests` give what [`Sandbox::calls`], [`Sandbox::traces`],
+//! [`Sandbox::spans`] and [`Sandbox::requests`] give, as JSON; no backend has these paths.
 //!
 //! # What it enforces
+//!
+//! ## Opik
 //!
 //! Self-hosted rules by default: no key is looked at, the workspace is absent, empty or `default`. With
 //! [`SandboxBuilder::with_cloud`] the cloud's: a key, verbatim, and a workspace that it opens.
@@ -56,7 +72,43 @@
 //! no prefix. Everything else is 404, also what a real Opik has: feedback scores, datasets, experiments,
 //! attachments, threads, OTLP, deletion.
 //!
-//! # Where it is stricter than Opik, on purpose
+//! ## Langfuse
+//!
+//! A self-hosted 4.16 with its defaults. `POST /api/public/otel/v1/traces` checks, in this order: path and method
+//! (404, 405); Basic credentials, of which the secret decides (401; 403 for a public key alone); gzip, and no other coding
+//! (400); the content type (400); that it is OTLP, in protobuf or JSON (400); the ids of all spans, of which one bad one
+//! refuses all (400); `x-langfuse-ingestion-version` (400). The answer is JSON with the public key in it, never OTLP.
+//!
+//! A span becomes an observation as in Langfuse: `langfuse.*` before the conventions, tokens in exclusive buckets, a cost
+//! only with its total, metadata only from `langfuse.observation.metadata.*` and `langfuse.trace.metadata.*`, and all
+//! other attributes below `attributes`. Its row is trace, span and start to the millisecond; what comes again replaces it.
+//!
+//! Besides: `GET` of `health`, `ready`, `projects` and `v2/observations` (whole, by `traceId`), and the legacy `POST`
+//! of `ingestion`, which refuses traces and generations inside a 207.
+//!
+//! ## Arize Phoenix
+//!
+//! Version 20.26. Authentication is off unless `SandboxBuilder::with_phoenix_key` turns it on. `POST /v1/traces` checks,
+//! in this order: path and method (405); the key (401); the content type, to the letter (415); the coding, gzip or
+//! deflate (415), which breaks it if it is corrupt (500); the message (422). The answer is empty.
+//!
+//! 200 is not acceptance: a span without ids is dropped, and so is one whose span id any project has had before. The
+//! project is named by the header `x-project-name`, also an empty one, which then breaks the list of projects; else by the
+//! resource. `gen_ai.*` is read where OpenInference says nothing, and as strictly as there; without a kind there are no
+//! tokens; the resource is dropped; **a cost that was sent is never shown**.
+//!
+//! Besides: `GET` of `healthz`, `readyz`, `arize_phoenix_version`, `v1/projects`, one of them, and its `spans`. Any other
+//! path is a page for `GET` and 405 for the rest.
+//!
+//! ## Any receiver of OTLP
+//!
+//! `POST /v1/traces` in protobuf, with gzip or nothing, and with the headers that `SandboxBuilder::with_otlp_header` asks
+//! for (401). Refusals are `google.rpc.Status`, as OTLP has it. `Sandbox::answer_otlp_partially` makes it answer with a
+//! `partial_success`. What comes twice is stored twice.
+//!
+//! # Where it is stricter than they are, on purpose
+//!
+//! Opik:
 //!
 //! * `error_info` must have an `exception_type` and a `traceback` that are not blank, on traces too (422). Opik does
 //!   not check those of a trace, and then its own Python client cannot read that trace back.
@@ -67,36 +119,48 @@
 //! * The time inside an id is always checked ([`SandboxBuilder::with_id_window`]); a self-hosted Opik may have that
 //!   switched off.
 //!
+//! Langfuse: ids must have 32 and 16 hex digits, as newer servers want them; 4.16.0 takes any in JSON.
+//!
+//! OTLP: a Collector would also take JSON and other codings. Not every client could then be sure of its receiver.
+//!
 //! # What it does not do
 //!
-//! There is no price table: a span costs what its `total_estimated_cost` says, else its `metadata.cost`, else nothing.
-//! There are no rate limits or quotas but those that you inject. What was accepted can be read at once, where Opik
-//! takes its time. Searches know the filters `=` and `contains` on text fields only. There is no UI, nothing is written
-//! to disk, and all is gone when the [`Sandbox`] is. It is no place for real data: keys are compared, not guarded.
+//! There are no price tables and no tokenizers: a call costs what it was said to cost, or nothing. There are no rate
+//! limits or quotas but those that you inject, and no size limits but [`SandboxBuilder::with_max_body_bytes`]. What was
+//! accepted can be read at once, where the real ones take their time, and Langfuse's duplicates are merged at once. In
+//! Opik, searches know the filters `=` and `contains` on text fields only. Of Langfuse there are no scores, prompts and
+//! datasets, of Phoenix no GraphQL, no gRPC and no JSON endpoint for spans. There is no UI, nothing is written to disk,
+//! and all is gone when the [`Sandbox`] is. It is no place for real data: keys are compared, not guarded.
 
 mod answer;
-mod api;
-mod auth;
 mod body;
+pub mod conformance;
 mod fault;
-mod ids;
-mod instant;
-mod json;
-mod record;
+#[cfg(feature = "otlp")]
+mod langfuse;
+mod langsmith;
+mod opik;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(feature = "otlp")]
+mod phoenix;
 mod request;
-mod row;
+mod role;
 mod sandbox;
-mod search;
 mod server;
 mod shared;
-mod store;
+#[cfg(feature = "otlp")]
+mod spans;
 mod stored;
-mod wire;
+mod text;
 
-pub use auth::OpikCloud;
 pub use fault::Fault;
-pub use json::ErrorInfo;
-pub use record::{Span, Trace};
+#[cfg(feature = "otlp")]
+pub use langfuse::LangfuseProject;
+pub use langsmith::{LangSmithAccount, LangSmithRun};
+pub use opik::{ErrorInfo, OpikCloud, Span, Trace};
 pub use request::Request;
 pub use sandbox::{Sandbox, SandboxBuilder};
+#[cfg(feature = "otlp")]
+pub use spans::{OtlpEvent, OtlpSpan};
 pub use stored::{Backend, StoredCall, StoredError};

@@ -4,20 +4,22 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, StatusCode, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri, header};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::body::Body;
-use crate::json::to_value;
+use crate::text::to_value;
 
 /// Bytes of bodies that are kept; beyond it the oldest ones are forgotten.
 const MAX_BODIES: usize = 64 * 1024 * 1024;
 
 /// A request that arrived, whatever became of it.
 ///
-/// `Debug` leaves out the `Authorization` header's value; the field and the JSON form have it.
+/// `Debug` leaves out the values of headers that may hold a key, `Authorization` for example; the field and the JSON
+/// form have them.
 #[derive(Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Request {
@@ -31,10 +33,12 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Bytes of the body on the wire.
     pub wire_bytes: u64,
-    /// Bytes of the body once unpacked; 0 if it was too large or could not be.
+    /// Bytes of the body once unpacked; 0 if it was too large or could not be. One that the backend does not know how to
+    /// unpack stays as it came.
     pub json_bytes: u64,
-    /// The body: JSON as it is, anything else as a string, null if there was none or it has been forgotten (the
-    /// newest 64 MiB of bodies are kept).
+    /// The body: JSON as it is, OTLP in protobuf as `{"spans": [..]}` with what `OtlpSpan` has, other
+    /// text as a string; null if there was none, if it is no OTLP, or if it has been forgotten (the newest 64 MiB of
+    /// bodies are kept).
     pub body: Value,
     /// The status it was answered with; none if it was not answered (yet).
     pub status: Option<u16>,
@@ -52,9 +56,12 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(name, value): &(String, String)| match name.as_str() {
-            "authorization" => format!("{name}: ***"),
-            _ => format!("{name}: {value}"),
+        let shown = |(name, value): &(String, String)| {
+            if is_secret(name) {
+                format!("{name}: ***")
+            } else {
+                format!("{name}: {value}")
+            }
         };
         formatter
             .debug_struct("Request")
@@ -88,8 +95,11 @@ struct Entry {
 impl Entry {
     fn request(&self) -> Request {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let content_type = self.headers.get(header::CONTENT_TYPE);
         let body = if self.body.is_empty() {
             Value::Null
+        } else if content_type.is_some_and(is_protobuf) {
+            protobuf(&self.body)
         } else {
             to_value(&text(&self.body))
         };
@@ -108,6 +118,30 @@ impl Entry {
             status: self.status.map(|status| status.as_u16()),
         }
     }
+}
+
+fn is_protobuf(content_type: &HeaderValue) -> bool {
+    content_type
+        .as_bytes()
+        .starts_with(b"application/x-protobuf")
+}
+
+/// The only protobuf that any backend takes is OTLP.
+#[cfg(feature = "otlp")]
+fn protobuf(body: &[u8]) -> Value {
+    crate::spans::readable(body)
+}
+
+#[cfg(not(feature = "otlp"))]
+fn protobuf(_body: &[u8]) -> Value {
+    Value::Null
+}
+
+/// Whether a header's value may be a secret.
+fn is_secret(name: &str) -> bool {
+    ["auth", "key", "token", "secret", "cookie"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// The newest requests.
@@ -164,9 +198,9 @@ impl Log {
             return;
         };
         entry.wire_bytes = body.wire_bytes;
-        entry.json_bytes = body.json.len() as u64;
-        entry.body = body.json.clone();
-        self.body_bytes += body.json.len();
+        entry.json_bytes = body.bytes.len() as u64;
+        entry.body = body.bytes.clone();
+        self.body_bytes += body.bytes.len();
         self.first_body = self.first_body.min(number);
         self.forget_old_bodies();
     }
@@ -222,7 +256,7 @@ mod tests {
         let mut log = Log::new(1000);
         let body = Body {
             wire_bytes: 1,
-            json: Bytes::from(format!("\"{}\"", "x".repeat(1024 * 1024 - 2))),
+            bytes: Bytes::from(format!("\"{}\"", "x".repeat(1024 * 1024 - 2))),
             problem: None,
         };
         // The first one is read last, as when it comes slowly.

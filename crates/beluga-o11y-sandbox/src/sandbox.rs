@@ -10,17 +10,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::auth::OpikCloud;
 use crate::fault::Fault;
-use crate::ids::IdWindow;
-use crate::record::{Span, Trace};
+use crate::langsmith::{self, LangSmith};
+use crate::opik::{Opik, OpikCloud, Span, Trace};
 use crate::request::{Log, Request};
 use crate::server;
 use crate::shared::Shared;
-use crate::store::Store;
-use crate::wire::{SpanOwn, TraceOwn};
+use crate::stored::{Backend, StoredCall};
+#[cfg(feature = "otlp")]
+use crate::{
+    langfuse::{self, Langfuse},
+    otlp::{self, Otlp},
+    phoenix::{self, Phoenix},
+};
 
-/// A running server that behaves like Opik. It listens on 127.0.0.1 only, and stops when it is dropped.
+/// A running server that behaves like several backends, each under a path of its own. It listens on 127.0.0.1 only, and stops when it is dropped.
 ///
 /// It runs in a thread of its own, so it works in synchronous tests and under any async runtime. Dropping it closes
 /// every connection, also hanging ones, and waits for the thread.
@@ -28,13 +32,14 @@ use crate::wire::{SpanOwn, TraceOwn};
 /// `Debug` shows how much it holds, never what.
 pub struct Sandbox {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    /// Also for the methods that the backends' own files add.
+    pub(crate) shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sandbox {
-    /// Starts a sandbox with the rules of a self-hosted installation, on a free port.
+    /// Starts a sandbox with the rules of self-hosted installations, on a free port.
     ///
     /// # Errors
     /// No port or no thread is to be had.
@@ -54,29 +59,68 @@ impl Sandbox {
         format!("http://{}/opik/api", self.address)
     }
 
+    /// The base URL to give to a client of Langfuse: `http://127.0.0.1:PORT/langfuse`.
+    #[cfg(feature = "otlp")]
+    pub fn langfuse_url(&self) -> String {
+        format!("http://{}/langfuse", self.address)
+    }
+
+    /// The base URL to give to a client of Arize Phoenix: `http://127.0.0.1:PORT/phoenix`.
+    #[cfg(feature = "otlp")]
+    pub fn phoenix_url(&self) -> String {
+        format!("http://{}/phoenix", self.address)
+    }
+
+    /// The base URL to give to a client of LangSmith: `http://127.0.0.1:PORT/langsmith`.
+    pub fn langsmith_url(&self) -> String {
+        format!("http://{}/langsmith", self.address)
+    }
+
+    /// The base URL to give to an exporter of OTLP over HTTP: `http://127.0.0.1:PORT/otlp`, to which it appends
+    /// `/v1/traces`.
+    #[cfg(feature = "otlp")]
+    pub fn otlp_url(&self) -> String {
+        format!("http://{}/otlp", self.address)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The stored traces, one per row, in the order in which the rows first arrived.
+    /// The LLM calls that all backends show, in one form: backend after backend, each in the order in which its rows
+    /// first arrived.
+    ///
+    /// For Opik that is one for each span of type `llm`, with what its trace knows.
+    pub fn calls(&self) -> Vec<StoredCall> {
+        self.shared.calls()
+    }
+
+    /// The LLM calls that this backend shows, in the order in which its rows first arrived.
+    pub fn calls_of(&self, backend: Backend) -> Vec<StoredCall> {
+        let roles = self.shared.roles();
+        let role = roles.into_iter().find(|role| role.backend() == backend);
+        role.map(|role| role.calls()).unwrap_or_default()
+    }
+
+    /// Opik's stored traces, one per row, in the order in which the rows first arrived.
     pub fn traces(&self) -> Vec<Trace> {
-        self.shared.store().records::<TraceOwn>()
+        self.shared.opik.traces()
     }
 
-    /// The stored spans, one per row, in the order in which the rows first arrived.
+    /// Opik's stored spans, one per row, in the order in which the rows first arrived.
     pub fn spans(&self) -> Vec<Span> {
-        self.shared.store().records::<SpanOwn>()
+        self.shared.opik.spans()
     }
 
-    /// The trace with this id; if several projects or workspaces have one, the last updated.
+    /// Opik's trace with this id; if several projects or workspaces have one, the last updated.
     pub fn trace(&self, id: Uuid) -> Option<Trace> {
-        self.shared.store().record::<TraceOwn>(id, None)
+        self.shared.opik.trace(id)
     }
 
-    /// The span with this id; if several projects or workspaces have one, the last updated.
+    /// Opik's span with this id; if several projects or workspaces have one, the last updated.
     pub fn span(&self, id: Uuid) -> Option<Span> {
-        self.shared.store().record::<SpanOwn>(id, None)
+        self.shared.opik.span(id)
     }
 
     /// The requests that arrived, in order: the newest 10 000, unless
@@ -91,9 +135,11 @@ impl Sandbox {
         self.shared.log().count()
     }
 
-    /// Forgets all projects, traces, spans and requests. Faults stay.
+    /// Forgets what every backend stored, and the requests. Faults stay.
     pub fn clear(&self) {
-        *self.shared.store() = Store::default();
+        for role in self.shared.roles() {
+            role.clear();
+        }
         self.shared.log().clear();
     }
 
@@ -110,11 +156,18 @@ impl Sandbox {
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (traces, spans) = self.shared.store().counts();
-        f.debug_struct("Sandbox")
+        let (traces, spans) = self.shared.opik.counts();
+        let mut shown = f.debug_struct("Sandbox");
+        shown
             .field("address", &self.address)
             .field("traces", &traces)
-            .field("spans", &spans)
+            .field("spans", &spans);
+        for role in self.shared.roles() {
+            if role.backend() != Backend::Opik {
+                shown.field(role.prefix().trim_start_matches('/'), &role.stored());
+            }
+        }
+        shown
             .field("requests", &self.request_count())
             .finish_non_exhaustive()
     }
@@ -134,6 +187,13 @@ impl Drop for Sandbox {
 pub struct SandboxBuilder {
     port: u16,
     accounts: Vec<OpikCloud>,
+    #[cfg(feature = "otlp")]
+    pub(crate) langfuse: langfuse::Settings,
+    #[cfg(feature = "otlp")]
+    pub(crate) phoenix: phoenix::Settings,
+    pub(crate) langsmith: langsmith::Settings,
+    #[cfg(feature = "otlp")]
+    pub(crate) otlp: otlp::Settings,
     max_body_bytes: Option<u64>,
     id_window: Duration,
     request_log: usize,
@@ -144,6 +204,13 @@ impl Default for SandboxBuilder {
         Self {
             port: 0,
             accounts: Vec::new(),
+            #[cfg(feature = "otlp")]
+            langfuse: langfuse::Settings::default(),
+            #[cfg(feature = "otlp")]
+            phoenix: phoenix::Settings::default(),
+            langsmith: langsmith::Settings::default(),
+            #[cfg(feature = "otlp")]
+            otlp: otlp::Settings::default(),
             max_body_bytes: None,
             id_window: Duration::from_secs(24 * 60 * 60),
             request_log: 10_000,
@@ -159,14 +226,15 @@ impl SandboxBuilder {
         self
     }
 
-    /// Applies the cloud's rules and lets this account in. Called again, it adds an account. Default: self-hosted rules.
+    /// Applies the rules of Opik's cloud and lets this account in. Called again, it adds an account. Default: self-hosted rules.
     #[must_use]
     pub fn with_cloud(mut self, account: OpikCloud) -> Self {
         self.accounts.push(account);
         self
     }
 
-    /// Refuses with 413 a body of more bytes on the wire, that is, as it is sent, compressed or not.
+    /// Refuses with 413 a body of more bytes on the wire, that is, as it is sent, compressed or not. It is for all
+    /// backends; to those that have no limit, as Phoenix, it is what a proxy in front of them may have.
     ///
     /// Default: none, as up to Opik 2.1.24. The cloud's limit is about 50 MB; a self-hosted backend after 2.1.24 has
     /// 512 MB. Whatever is set, a body of more than 256 MiB, packed or unpacked, is refused (the cloud's limit for
@@ -177,7 +245,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// How far the time inside a new id may be from now, both ways. Default: 24 hours (Opik:
+    /// How far the time inside a new id of Opik may be from now, both ways. Default: 24 hours (Opik:
     /// `UuidV7TimestampValidator`, `uuidValidation.window`; a real one has 12 hours to 45 days).
     ///
     /// A wide window lets recorded traffic be replayed.
@@ -204,10 +272,15 @@ impl SandboxBuilder {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            accounts: self.accounts,
+            opik: Opik::new(self.accounts, self.id_window),
+            #[cfg(feature = "otlp")]
+            langfuse: Langfuse::new(self.langfuse),
+            #[cfg(feature = "otlp")]
+            phoenix: Phoenix::new(self.phoenix),
+            langsmith: LangSmith::new(self.langsmith),
+            #[cfg(feature = "otlp")]
+            otlp: Otlp::new(self.otlp),
             max_body_bytes: self.max_body_bytes,
-            id_window: IdWindow(self.id_window),
-            store: Mutex::default(),
             log: Mutex::new(Log::new(self.request_log)),
             faults: Mutex::default(),
         });

@@ -8,17 +8,17 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use crate::answer::{Answer, Payload};
+use crate::body;
 use crate::fault::Misdeed;
+use crate::role::Arrived;
 use crate::shared::Shared;
-use crate::wire::{SpanOwn, TraceOwn};
-use crate::{api, body};
 
 /// Serves until told to stop, or until the other end of `stop` is gone.
 pub(crate) async fn serve(
@@ -72,23 +72,33 @@ async fn respond(
     if let Some(answer) = own_answer(&head.method, head.uri.path(), shared) {
         return answer.into_response();
     }
+    let (role, path) = shared.role_at(head.uri.path());
     let number = shared.log().arrived(&head);
-    let Some(body) = body::read(&head.headers, incoming, shared.max_body_bytes).await else {
+    let coding = head
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .and_then(|value| role.coding(value.to_str().ok()?));
+    let Some(body) = body::read(incoming, shared.max_body_bytes, coding).await else {
         // The client is gone or sends nonsense. If it still listens, it may know.
-        return Answer::plain(StatusCode::BAD_REQUEST).into_response();
+        return role.refusal(StatusCode::BAD_REQUEST).into_response();
     };
     shared.log().read(number, &body);
     let verdict = shared.verdict(head.uri.path());
     if !verdict.delay.is_zero() {
         tokio::time::sleep(verdict.delay).await;
     }
+    let arrived = Arrived {
+        head: &head,
+        path,
+        body: &body,
+    };
     let answer = match verdict.misdeed {
-        None => api::answer(shared, &head, &body),
-        Some(Misdeed::Answer(canned)) => canned.answer(),
+        None => role.answer(&arrived),
+        Some(Misdeed::Answer(canned)) => canned.answer(role),
         Some(Misdeed::Silence) => return never().await,
         Some(Misdeed::Reset) => return hang_up(hangup).await,
         Some(Misdeed::LostAnswer) => {
-            api::answer(shared, &head, &body);
+            role.answer(&arrived);
             return hang_up(hangup).await;
         }
     };
@@ -113,8 +123,9 @@ fn own_answer(method: &Method, path: &str, shared: &Shared) -> Option<Answer> {
         return Some(Answer::plain(StatusCode::METHOD_NOT_ALLOWED));
     }
     Some(match what {
-        "traces" => Answer::json(StatusCode::OK, &shared.store().records::<TraceOwn>()),
-        "spans" => Answer::json(StatusCode::OK, &shared.store().records::<SpanOwn>()),
+        "traces" => Answer::json(StatusCode::OK, &shared.opik.traces()),
+        "spans" => Answer::json(StatusCode::OK, &shared.opik.spans()),
+        "calls" => Answer::json(StatusCode::OK, &shared.calls()),
         "requests" => Answer::json(StatusCode::OK, &shared.log().requests()),
         _ => Answer::plain(StatusCode::NOT_FOUND),
     })

@@ -86,6 +86,46 @@ pub struct StoredCall {
     pub metadata: BTreeMap<String, Value>,
 }
 
+impl StoredCall {
+    /// A call of which nothing else is known.
+    pub(crate) fn new(
+        backend: Backend,
+        id: String,
+        trace_id: String,
+        start_time: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            backend,
+            project: None,
+            id,
+            trace_id,
+            parent_id: None,
+            name: None,
+            provider: None,
+            model: None,
+            start_time,
+            end_time: None,
+            time_to_first_token_ms: None,
+            input: None,
+            output: None,
+            model_parameters: None,
+            input_tokens: None,
+            output_tokens: None,
+            cache_read_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+            cost: None,
+            error: None,
+            session_id: None,
+            user_id: None,
+            tags: Vec::new(),
+            environment: None,
+            release: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
 /// The error of a stored call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -2,6 +2,11 @@
 
 // It is always a test; that it says so lets helpers unwrap, too.
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
+#[cfg(feature = "otlp")]
+mod exports;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod golden;
@@ -9,6 +14,17 @@ mod golden;
 mod hostile;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+#[cfg(feature = "otlp")]
+mod langfuse;
+#[cfg(test)]
+mod langsmith;
+#[cfg(test)]
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(test)]
+#[cfg(feature = "otlp")]
+mod phoenix;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

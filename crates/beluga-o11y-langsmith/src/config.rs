@@ -1,0 +1,379 @@
+//! Where settings come from: code, environment, default, in this order.
+
+use std::{fmt, time::Duration};
+
+use beluga_o11y_http::{Env, EnvError, HttpConfigError};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::convert::Hide;
+
+/// LangSmith's cloud in the US.
+pub(crate) const DEFAULT_BASE_URL: &str = "https://api.smith.langchain.com";
+/// What LangSmith's own clients use.
+pub(crate) const DEFAULT_PROJECT: &str = "default";
+const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
+const DISABLED: &str = "BELUGA_O11Y_DISABLED";
+
+/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LangSmithConfig {
+    /// The base URL of the API, without a slash at the end.
+    pub base_url: String,
+    /// The project, which LangSmith's API calls a session.
+    pub project: String,
+    /// The workspace, sent as `x-tenant-id` with every request.
+    pub workspace_id: Option<String>,
+    /// The environment of calls that name none.
+    pub environment: Option<String>,
+    /// Whether messages are left out.
+    pub hides_inputs: bool,
+    /// Whether responses are left out.
+    pub hides_outputs: bool,
+    /// Whether the caller's metadata, session and user are left out.
+    pub hides_metadata: bool,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Whether an off switch is on: calls are accepted and not sent.
+    pub disabled: bool,
+}
+
+/// What keeps an exporter from being built. Prints as `langsmith: <what is wrong>`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LangSmithConfigError {
+    /// LangSmith takes nothing without a key.
+    #[error(
+        "langsmith: API key is required: call with_api_key(..), or set LANGSMITH_API_KEY and use \
+         from_env()"
+    )]
+    MissingApiKey,
+    /// A setting is empty or blank.
+    #[error("langsmith: the {setting} is blank; leave it out to get the default")]
+    Blank {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A value of the environment is not what its name stands for.
+    #[error("langsmith: {0}")]
+    InvalidValue(#[from] EnvError),
+    /// The URL, a header, a certificate, a proxy or a timeout.
+    #[error("langsmith: {0}")]
+    Http(#[from] HttpConfigError),
+}
+
+/// One source of settings. What it does not say is `None`.
+#[derive(Clone, Default)]
+pub(crate) struct Layer {
+    pub(crate) api_key: Option<SecretString>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) project: Option<String>,
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) hide_inputs: Option<bool>,
+    pub(crate) hide_outputs: Option<bool>,
+    pub(crate) hide_metadata: Option<bool>,
+    pub(crate) allow_http: Option<bool>,
+    /// The switch that turns it off.
+    pub(crate) disabled_by: Option<&'static str>,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer")
+            .field("api_key", &self.api_key.is_some())
+            .field("base_url", &self.base_url.is_some())
+            .field("project", &self.project)
+            .field("workspace_id", &self.workspace_id)
+            .field("environment", &self.environment)
+            .field("hide_inputs", &self.hide_inputs)
+            .field("hide_outputs", &self.hide_outputs)
+            .field("hide_metadata", &self.hide_metadata)
+            .field("allow_http", &self.allow_http)
+            .field("disabled_by", &self.disabled_by)
+            .finish()
+    }
+}
+
+impl Layer {
+    /// This one, and where it says nothing, the other.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            api_key: self.api_key.or(other.api_key),
+            base_url: self.base_url.or(other.base_url),
+            project: self.project.or(other.project),
+            workspace_id: self.workspace_id.or(other.workspace_id),
+            environment: self.environment.or(other.environment),
+            hide_inputs: self.hide_inputs.or(other.hide_inputs),
+            hide_outputs: self.hide_outputs.or(other.hide_outputs),
+            hide_metadata: self.hide_metadata.or(other.hide_metadata),
+            allow_http: self.allow_http.or(other.allow_http),
+            disabled_by: self.disabled_by.or(other.disabled_by),
+        }
+    }
+
+    pub(crate) fn hide(&self) -> Hide {
+        Hide {
+            inputs: self.hide_inputs.unwrap_or(false),
+            outputs: self.hide_outputs.unwrap_or(false),
+            metadata: self.hide_metadata.unwrap_or(false),
+        }
+    }
+
+    /// What the environment of this process says.
+    pub(crate) fn from_env() -> Result<Self, LangSmithConfigError> {
+        Ok(read(Env::process())?)
+    }
+}
+
+fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+    if let Some(switch) = switched_off(env)? {
+        // Nothing else matters, so nothing else can be wrong.
+        return Ok(Layer {
+            disabled_by: Some(switch),
+            ..Layer::default()
+        });
+    }
+    let first = |names: &[&str]| Ok(env.first(names)?.map(|(_, value)| value));
+    let unquoted = |names: &[&str]| -> Result<Option<String>, EnvError> {
+        let value: Option<String> = first(names)?;
+        Ok(value
+            .map(|value| unquote(&value).to_owned())
+            .filter(|value| !value.is_empty()))
+    };
+    let switch = |names: [&str; 2]| match env.first(&names)? {
+        Some((name, _)) => env.switch(name),
+        None => Ok(None),
+    };
+    Ok(Layer {
+        api_key: unquoted(&["LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])?.map(SecretString::from),
+        base_url: unquoted(&["LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT"])?,
+        project: first(&[
+            "HOSTED_LANGSERVE_PROJECT_NAME",
+            "LANGSMITH_PROJECT",
+            "LANGCHAIN_PROJECT",
+            "LANGSMITH_SESSION",
+            "LANGCHAIN_SESSION",
+        ])?,
+        workspace_id: unquoted(&["LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID"])?,
+        environment: None,
+        hide_inputs: switch(["LANGSMITH_HIDE_INPUTS", "LANGCHAIN_HIDE_INPUTS"])?,
+        hide_outputs: switch(["LANGSMITH_HIDE_OUTPUTS", "LANGCHAIN_HIDE_OUTPUTS"])?,
+        hide_metadata: switch(["LANGSMITH_HIDE_METADATA", "LANGCHAIN_HIDE_METADATA"])?,
+        allow_http: env.switch(ALLOW_HTTP)?,
+        disabled_by: None,
+    })
+}
+
+/// The switch that turns exporting off, if one does. For LangSmith's own clients an unset
+/// `LANGSMITH_TRACING` means off as well; here somebody has built an exporter, which says enough.
+fn switched_off(env: Env<'_>) -> Result<Option<&'static str>, EnvError> {
+    const TRACING: [&str; 4] = [
+        "LANGSMITH_TRACING_V2",
+        "LANGCHAIN_TRACING_V2",
+        "LANGSMITH_TRACING",
+        "LANGCHAIN_TRACING",
+    ];
+    if env.switch(DISABLED)? == Some(true) {
+        return Ok(Some(DISABLED));
+    }
+    let Some((first, _)) = env.first(&TRACING)? else {
+        return Ok(None);
+    };
+    let off = env.switch(first)? == Some(false);
+    Ok(TRACING.into_iter().find(|name| off && *name == first))
+}
+
+/// A value without blanks and quotes around it, as LangSmith's own client takes it.
+fn unquote(value: &str) -> &str {
+    value.trim().trim_matches('"').trim_matches('\'')
+}
+
+/// The text of a key, for the place that needs it.
+pub(crate) fn expose(key: &SecretString) -> &str {
+    unquote(key.expose_secret())
+}
+
+/// A base URL without LangSmith's OTLP door at its end, as people have it who come from OpenTelemetry.
+pub(crate) fn without_otlp_door(url: &str) -> &str {
+    let url = unquote(url).trim_end_matches('/');
+    let base = url.strip_suffix("/v1/traces").unwrap_or(url);
+    base.strip_suffix("/otel").unwrap_or(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use super::*;
+
+    fn layer(vars: &[(&str, &str)]) -> Result<Layer, EnvError> {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            vars.get(name)
+                .map(|v| (*v).to_owned())
+                .ok_or(VarError::NotPresent)
+        };
+        read(Env::from_fn(&get))
+    }
+
+    fn key(layer: &Layer) -> &str {
+        expose(layer.api_key.as_ref().unwrap())
+    }
+
+    #[test]
+    fn every_variable_is_read_under_both_names() {
+        for prefix in ["LANGSMITH", "LANGCHAIN"] {
+            let names = [
+                ("API_KEY", " 'lsv2_pt_x'\n"),
+                ("ENDPOINT", "\"http://localhost:1984/api/v1/\""),
+                ("PROJECT", "p"),
+                ("WORKSPACE_ID", "\"w\""),
+                ("HIDE_INPUTS", "true"),
+                ("HIDE_OUTPUTS", "True"),
+                ("HIDE_METADATA", "false"),
+            ]
+            .map(|(name, value)| (format!("{prefix}_{name}"), value));
+            let mut vars: Vec<_> = names.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+            vars.push(("BELUGA_O11Y_ALLOW_HTTP", "1"));
+            let layer = layer(&vars).unwrap();
+            assert_eq!(key(&layer), "lsv2_pt_x");
+            assert_eq!(
+                layer.base_url.as_deref(),
+                Some("http://localhost:1984/api/v1/")
+            );
+            assert_eq!(layer.project.as_deref(), Some("p"));
+            assert_eq!(layer.workspace_id.as_deref(), Some("w"));
+            assert_eq!(
+                (layer.hide_inputs, layer.hide_outputs, layer.hide_metadata),
+                (Some(true), Some(true), Some(false))
+            );
+            assert_eq!((layer.allow_http, layer.disabled_by), (Some(true), None));
+        }
+    }
+
+    #[test]
+    fn langsmith_beats_langchain_and_blank_is_unset() {
+        let layer = layer(&[
+            ("LANGCHAIN_API_KEY", "old"),
+            ("LANGSMITH_API_KEY", "new"),
+            ("LANGCHAIN_PROJECT", "old"),
+            ("LANGSMITH_PROJECT", " "),
+            ("LANGSMITH_WORKSPACE_ID", "\"\""),
+            ("LANGCHAIN_HIDE_INPUTS", "true"),
+            ("LANGSMITH_HIDE_INPUTS", "false"),
+        ])
+        .unwrap();
+        assert_eq!(key(&layer), "new");
+        assert_eq!(layer.project.as_deref(), Some("old"));
+        assert_eq!(layer.workspace_id, None);
+        assert_eq!(layer.hide_inputs, Some(false));
+    }
+
+    #[test]
+    fn the_order_of_project_names() {
+        let mut vars = vec![("LANGCHAIN_SESSION", "1")];
+        for name in [
+            ("LANGSMITH_SESSION", "2"),
+            ("LANGCHAIN_PROJECT", "3"),
+            ("LANGSMITH_PROJECT", "4"),
+            ("HOSTED_LANGSERVE_PROJECT_NAME", "5"),
+        ] {
+            let project = layer(&vars).unwrap().project;
+            assert_eq!(project.as_deref(), vars.last().map(|(_, value)| *value));
+            vars.push(name);
+        }
+        assert_eq!(layer(&vars).unwrap().project.as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn the_off_switches() {
+        let by = |vars: &[(&str, &str)]| layer(vars).unwrap().disabled_by;
+        assert_eq!(by(&[]), None);
+        assert_eq!(by(&[("BELUGA_O11Y_DISABLED", "true")]), Some(DISABLED));
+        for name in [
+            "LANGSMITH_TRACING_V2",
+            "LANGCHAIN_TRACING_V2",
+            "LANGSMITH_TRACING",
+            "LANGCHAIN_TRACING",
+        ] {
+            assert_eq!(by(&[(name, "False")]), Some(name));
+            assert_eq!(by(&[(name, "true")]), None);
+            assert_eq!(
+                by(&[(name, "true"), ("BELUGA_O11Y_DISABLED", "1")]),
+                Some(DISABLED)
+            );
+        }
+        let both = [
+            ("LANGSMITH_TRACING", "false"),
+            ("LANGCHAIN_TRACING_V2", "true"),
+        ];
+        assert_eq!(
+            by(&both),
+            None,
+            "V2 is asked first, as LangSmith's client does"
+        );
+    }
+
+    #[test]
+    fn switched_off_nothing_else_can_be_wrong() {
+        let vars = [
+            ("LANGSMITH_TRACING", "false"),
+            ("LANGSMITH_HIDE_INPUTS", "x"),
+        ];
+        assert!(layer(&vars).is_ok());
+    }
+
+    #[test]
+    fn a_switch_that_is_none_is_named() {
+        for name in [
+            "BELUGA_O11Y_DISABLED",
+            "BELUGA_O11Y_ALLOW_HTTP",
+            "LANGCHAIN_TRACING_V2",
+            "LANGSMITH_HIDE_OUTPUTS",
+            "LANGCHAIN_HIDE_METADATA",
+        ] {
+            let error = LangSmithConfigError::from(layer(&[(name, "canary")]).unwrap_err());
+            assert_eq!(
+                error.to_string(),
+                format!("langsmith: {name} must be true or false")
+            );
+        }
+    }
+
+    #[test]
+    fn the_otlp_door_is_taken_off() {
+        for (url, base) in [
+            ("https://x.example.com", "https://x.example.com"),
+            (
+                "https://x.example.com/api/v1/",
+                "https://x.example.com/api/v1",
+            ),
+            ("https://x.example.com/otel", "https://x.example.com"),
+            (
+                "https://x.example.com/otel/v1/traces/",
+                "https://x.example.com",
+            ),
+            (
+                " 'https://x.example.com/api/v1/otel/' ",
+                "https://x.example.com/api/v1",
+            ),
+            ("https://x.example.com/hotel", "https://x.example.com/hotel"),
+            (
+                "https://x.example.com/v1/traces",
+                "https://x.example.com/v1/traces",
+            ),
+        ] {
+            assert_eq!(without_otlp_door(url), base);
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let layer = layer(&[
+            ("LANGSMITH_API_KEY", "canary"),
+            ("LANGSMITH_ENDPOINT", "http://u:canary@h"),
+        ]);
+        assert!(!format!("{layer:?}").contains("canary"));
+    }
+}

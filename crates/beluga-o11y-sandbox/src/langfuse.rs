@@ -1,0 +1,221 @@
+//! Langfuse, as a self-hosted 4.16 with its defaults: OTLP in, observations out; the legacy ingestion refuses.
+
+mod answers;
+mod export;
+mod ingestion;
+mod metadata;
+mod observation;
+mod project;
+mod usage;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use chrono::{DateTime, Utc};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use self::observation::Observation;
+pub use self::project::LangfuseProject;
+use self::project::Projects;
+pub(crate) use self::project::Settings;
+use crate::answer::Answer;
+use crate::body::{Coding, Problem};
+use crate::role::{Arrived, Role};
+use crate::shared::lock;
+use crate::spans::OtlpSpan;
+use crate::stored::{Backend, StoredCall};
+use crate::text::query_value;
+
+/// The version that it says it has.
+const VERSION: &str = "4.16.0";
+
+/// What Langfuse accepted, in order of first arrival.
+#[derive(Debug, Default)]
+struct Store {
+    rows: Vec<Row>,
+    places: HashMap<Key, usize>,
+}
+
+/// Project, trace id, span id, start to the millisecond.
+type Key = (usize, String, String, DateTime<Utc>);
+
+/// An observation. Its key is project, trace id, span id and start to the millisecond; the newest content stays
+/// (Langfuse: `events_full`, once ClickHouse has merged).
+#[derive(Debug)]
+struct Row {
+    project: usize,
+    observation: Observation,
+    span: OtlpSpan,
+}
+
+#[derive(Debug)]
+pub(crate) struct Langfuse {
+    projects: Projects,
+    store: Mutex<Store>,
+}
+
+impl Langfuse {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            projects: settings.projects(),
+            store: Mutex::default(),
+        }
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+
+    fn try_answer(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+        if let Some(Problem::TooLarge(_)) = request.body.problem {
+            return Err(answers::too_large());
+        }
+        let path = request.path.strip_prefix("/api/public/");
+        match (path.unwrap_or_default(), &request.head.method) {
+            ("otel/v1/traces", &Method::POST) => self.traces(request),
+            ("otel/v1/metrics", &Method::POST) => {
+                self.projects.authenticate(request)?;
+                Ok(Answer::json(StatusCode::OK, &json!({})))
+            }
+            ("health" | "ready", &Method::GET) => {
+                let healthy = json!({"status": "OK", "version": VERSION});
+                Ok(Answer::json(StatusCode::OK, &healthy))
+            }
+            ("projects", &Method::GET) => {
+                let (project, _) = self.projects.authenticate(request)?;
+                Ok(Answer::json(
+                    StatusCode::OK,
+                    &json!({"data": [self.projects.view(project)]}),
+                ))
+            }
+            ("v2/observations", &Method::GET) => self.observations(request),
+            ("ingestion", &Method::POST) => {
+                // Its answers to a lack of credentials are of another shape.
+                self.projects
+                    .authenticate(request)
+                    .map_err(|_| answers::legacy_unauthorized())?;
+                ingestion::answer(request)
+            }
+            (
+                "otel/v1/traces" | "otel/v1/metrics" | "health" | "ready" | "projects"
+                | "v2/observations" | "ingestion",
+                _,
+            ) => Err(answers::method_not_allowed()),
+            _ => Err(answers::not_found()),
+        }
+    }
+
+    /// `POST /api/public/otel/v1/traces`.
+    fn traces(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+        let (project, public_key) = self.projects.authenticate(request)?;
+        let spans = export::spans_of(request)?;
+        if spans.is_empty() {
+            return Ok(Answer::json(StatusCode::OK, &json!({})));
+        }
+        let mut store = self.store();
+        for span in spans {
+            store.put(project, span);
+        }
+        Ok(queued(project, &public_key))
+    }
+
+    /// `GET /api/public/v2/observations`: those of the project, of one trace if it is named.
+    fn observations(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+        let (project, _) = self.projects.authenticate(request)?;
+        let trace = query_value(request.query(), "traceId");
+        let store = self.store();
+        let rows = store.rows.iter().filter(|row| {
+            row.project == project && trace.as_ref().is_none_or(|id| *id == row.span.trace_id)
+        });
+        let data: Vec<Value> = rows
+            .map(|row| row.observation.view(&project::id(project)))
+            .collect();
+        Ok(Answer::json(
+            StatusCode::OK,
+            &json!({"data": data, "meta": {}}),
+        ))
+    }
+
+    pub(crate) fn spans(&self) -> Vec<OtlpSpan> {
+        let rows = &self.store().rows;
+        rows.iter().map(|row| row.span.clone()).collect()
+    }
+}
+
+/// A job of the queue, as JSON whatever the request was. No client should look at it.
+fn queued(project: usize, public_key: &str) -> Answer {
+    let id = Uuid::new_v4();
+    let job = json!({
+        "id": id, "name": "otel-ingestion-job",
+        "data": {
+            "id": id, "timestamp": Utc::now(), "name": "otel-ingestion-job",
+            "payload": {
+                "data": {"fileKey": format!("otel/{}/{id}.json", project::id(project)), "publicKey": public_key},
+                "authCheck": {"validKey": true, "scope": {"projectId": project::id(project), "accessLevel": "project"}},
+            },
+        },
+    });
+    Answer::json(StatusCode::OK, &job)
+}
+
+impl Store {
+    fn put(&mut self, project: usize, span: OtlpSpan) {
+        let row = Row {
+            project,
+            observation: Observation::of(&span),
+            span,
+        };
+        let key = (
+            project,
+            row.span.trace_id.clone(),
+            row.span.span_id.clone(),
+            row.observation.start_time,
+        );
+        let place = *self.places.entry(key).or_insert(self.rows.len());
+        match self.rows.get_mut(place) {
+            Some(old) => *old = row,
+            None => self.rows.push(row),
+        }
+    }
+}
+
+impl Role for Langfuse {
+    fn backend(&self) -> Backend {
+        Backend::Langfuse
+    }
+
+    fn prefix(&self) -> &'static str {
+        "/langfuse"
+    }
+
+    fn coding(&self, content_encoding: &str) -> Option<Coding> {
+        content_encoding.contains("gzip").then_some(Coding::Gzip)
+    }
+
+    fn answer(&self, request: &Arrived<'_>) -> Answer {
+        self.try_answer(request).unwrap_or_else(|refusal| refusal)
+    }
+
+    fn refusal(&self, status: StatusCode) -> Answer {
+        answers::default_for(status)
+    }
+
+    fn calls(&self) -> Vec<StoredCall> {
+        let store = self.store();
+        let calls = store.rows.iter().filter_map(|row| {
+            let project = self.projects.name(row.project);
+            row.observation.call(&row.span, project)
+        });
+        calls.collect()
+    }
+
+    fn stored(&self) -> usize {
+        self.store().rows.len()
+    }
+
+    fn clear(&self) {
+        *self.store() = Store::default();
+    }
+}

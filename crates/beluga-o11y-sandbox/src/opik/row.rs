@@ -1,0 +1,182 @@
+//! Rows: how they are found, replaced, changed late, and what they cost.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::opik::json::Object;
+use crate::opik::wire::{Common, Kind, SpanOwn, Write};
+
+/// A project's place in the list of them.
+pub(crate) type ProjectIndex = usize;
+
+#[derive(Debug)]
+pub(crate) struct Row<T> {
+    pub(crate) id: Uuid,
+    pub(crate) project: ProjectIndex,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    /// Only an update has arrived so far.
+    pub(crate) partial: bool,
+    pub(crate) common: Common,
+    pub(crate) own: T,
+}
+
+impl<T: Kind> Row<T> {
+    pub(crate) fn new(write: Write<T>, project: ProjectIndex, now: DateTime<Utc>) -> Self {
+        Self {
+            id: write.id.unwrap_or_else(Uuid::now_v7),
+            project,
+            created_at: now,
+            updated_at: write.last_updated_at.unwrap_or(now),
+            partial: false,
+            common: Common {
+                project_name: None,
+                ..write.common
+            },
+            own: write.own,
+        }
+    }
+}
+
+/// Rows in order of arrival. Within a workspace and project a row's key is its id, and for spans also the ids it names.
+#[derive(Debug, Default)]
+pub(crate) struct Table<T> {
+    pub(crate) rows: Vec<Row<T>>,
+    by_id: HashMap<Uuid, Vec<usize>>,
+}
+
+impl<T: Kind> Table<T> {
+    pub(crate) fn with_id(&self, id: Uuid) -> impl Iterator<Item = (usize, &Row<T>)> {
+        let places = self.by_id.get(&id).map(Vec::as_slice).unwrap_or_default();
+        places
+            .iter()
+            .filter_map(|place| Some((*place, self.rows.get(*place)?)))
+    }
+
+    /// The place of a new row, or none if an old one was replaced or the old one is newer.
+    pub(crate) fn upsert(&mut self, row: Row<T>) -> Option<usize> {
+        let same = self
+            .with_id(row.id)
+            .find(|(_, old)| {
+                old.project == row.project && old.own.references() == row.own.references()
+            })
+            .map(|(place, _)| place);
+        let Some(place) = same else {
+            return Some(self.push(row));
+        };
+        if let Some(old) = self.rows.get_mut(place)
+            && row.updated_at >= old.updated_at
+        {
+            *old = Row {
+                created_at: old.created_at,
+                ..row
+            };
+        }
+        None
+    }
+
+    fn push(&mut self, row: Row<T>) -> usize {
+        let place = self.rows.len();
+        self.by_id.entry(row.id).or_default().push(place);
+        self.rows.push(row);
+        place
+    }
+}
+
+impl Row<SpanOwn> {
+    /// The cost in US dollars: what was sent, else `metadata.cost` (Opik: `CostService`).
+    pub(crate) fn cost(&self) -> Option<f64> {
+        self.own
+            .total_estimated_cost
+            .or_else(|| cost_in(self.common.metadata.as_deref()?))
+    }
+}
+
+impl Common {
+    pub(crate) fn duration(&self) -> Option<f64> {
+        let micros = (self.end_time? - self.start_time?).num_microseconds()?;
+        Some(micros as f64 / 1000.0)
+    }
+
+    /// Takes over what an update says.
+    pub(crate) fn merge(
+        &mut self,
+        update: Self,
+        tags_to_add: &[String],
+        tags_to_remove: &[String],
+    ) {
+        replace(&mut self.name, update.name);
+        replace(&mut self.end_time, update.end_time);
+        replace(&mut self.input, update.input);
+        replace(&mut self.output, update.output);
+        replace(&mut self.metadata, update.metadata);
+        replace(&mut self.tags, update.tags);
+        replace(&mut self.error_info, update.error_info);
+        replace(&mut self.ttft, update.ttft);
+        replace(&mut self.source, update.source);
+        replace(&mut self.environment, update.environment);
+        let tags = self.tags.get_or_insert_default();
+        for tag in tags_to_add {
+            if !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+        tags.retain(|tag| !tags_to_remove.contains(tag));
+    }
+
+    /// Fills what is missing from a row that only updates have made.
+    pub(crate) fn complete(&mut self, partial: Self) {
+        keep(&mut self.name, partial.name);
+        keep(&mut self.end_time, partial.end_time);
+        keep(&mut self.input, partial.input);
+        keep(&mut self.output, partial.output);
+        keep(&mut self.metadata, partial.metadata);
+        keep(&mut self.tags, partial.tags.filter(|tags| !tags.is_empty()));
+        keep(&mut self.error_info, partial.error_info);
+        keep(&mut self.ttft, partial.ttft);
+        keep(&mut self.source, partial.source);
+        keep(&mut self.environment, partial.environment);
+    }
+}
+
+/// Of the elements of a batch with one id, the newest, if all say how new they are (Opik: `TraceService.dedupTraces`).
+pub(crate) fn newest_of_each<T>(writes: Vec<Write<T>>) -> Vec<Write<T>> {
+    let mut newest: Vec<Write<T>> = Vec::with_capacity(writes.len());
+    let mut places = HashMap::new();
+    for write in writes {
+        let (Some(id), Some(version)) = (write.id, write.last_updated_at) else {
+            newest.push(write);
+            continue;
+        };
+        let place = *places.entry(id).or_insert(newest.len());
+        match newest.get_mut(place) {
+            Some(known) if known.last_updated_at <= Some(version) => *known = write,
+            Some(_) => {}
+            None => newest.push(write),
+        }
+    }
+    newest
+}
+
+/// `metadata.cost` of the form `{"currency":"USD","total_cost":0.0012}`.
+fn cost_in(metadata: &RawValue) -> Option<f64> {
+    let metadata = Object::from_raw(metadata, "").ok()?;
+    let cost = Object::from_raw(metadata.raw("cost")?, "").ok()?;
+    let currency = cost.string("currency").ok()??;
+    (currency == "USD").then(|| cost.number("total_cost").ok())??
+}
+
+pub(crate) fn replace<T>(slot: &mut Option<T>, new: Option<T>) {
+    if new.is_some() {
+        *slot = new;
+    }
+}
+
+pub(crate) fn keep<T>(slot: &mut Option<T>, old: Option<T>) {
+    if slot.is_none() {
+        *slot = old;
+    }
+}

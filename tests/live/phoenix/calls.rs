@@ -1,0 +1,143 @@
+//! Calls of every kind, and many of one kind. Whoever changes one may have to teach `read_back.py` what it becomes.
+
+use std::time::Duration;
+
+use beluga_o11y::{CallError, LLMCallData, Usage};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// One call of each kind, each with a name of its own.
+pub fn of_every_kind() -> Vec<LLMCallData> {
+    let mut plain = answered("").with_tokens(1000, 200).with_cost(3.75);
+    plain.name = None;
+    let cached = Usage::new(1000, 200)
+        .with_cache_read(100)
+        .with_reasoning(50);
+    let written = Usage::new(1000, 200)
+        .with_cache_read(300)
+        .with_cache_write(400);
+    let mut claude = answered("cache written").with_usage(written);
+    (claude.provider, claude.model) = ("anthropic".into(), "claude-sonnet-4-5".into());
+    let mut unpriced = answered("a model without a price")
+        .with_tokens(10, 5)
+        .with_cost(0.5);
+    (unpriced.provider, unpriced.model) = (String::new(), "our-own-7b".into());
+    let error = CallError::new("429 Too Many Requests: slow down").with_kind("RateLimitError");
+    vec![
+        call("larger than a packet").with_response("Paris. ".repeat(50_000)),
+        plain,
+        answered("cached and reasoning").with_usage(cached),
+        claude,
+        unpriced,
+        question("failed").with_error(error.with_trace("caused by: status 429\n  at chat.rs:7")),
+        question("failed, plainly").with_error("connection reset"),
+        call("only text").with_messages("hi").with_response("hello"),
+        call("no content"),
+        of_somebody(),
+        tool_call(),
+        tool_answer(),
+        images(),
+        characters(),
+        answered("first token").with_time_to_first_token(Duration::from_micros(310_500)),
+        answered("in a trace of the caller")
+            .with_trace_id(Uuid::new_v4().simple().to_string())
+            .with_parent_span_id("b7ad6b7169203331"),
+    ]
+}
+
+/// So many calls that share the name `batch`.
+pub fn batch(count: u64) -> Vec<LLMCallData> {
+    let one = |index| {
+        question("batch")
+            .with_response(format!("Answer {index}."))
+            .with_tokens(index, 1)
+            .with_metadata("index", index)
+    };
+    (0..count).map(one).collect()
+}
+
+fn call(name: &str) -> LLMCallData {
+    LLMCallData::new("openai", "gpt-4o-mini")
+        .with_name(name)
+        .with_duration(Duration::from_micros(1_234_567))
+}
+
+fn question(name: &str) -> LLMCallData {
+    call(name).with_messages(json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is the capital of France?"},
+    ]))
+}
+
+fn answered(name: &str) -> LLMCallData {
+    question(name).with_response(json!({"role": "assistant", "content": "Paris."}))
+}
+
+fn of_somebody() -> LLMCallData {
+    answered("of somebody")
+        .with_session_id("conversation-1")
+        .with_user_id("user-1")
+        .with_tag("prod")
+        .with_tag("blue, or green")
+        .with_environment("staging")
+        .with_release("1.2.3")
+        .with_metadata("experiment", "baseline-v2")
+        .with_metadata(
+            "nested",
+            json!({"a": [{"b": 1}, 2.5, null, true], "empty": {}}),
+        )
+        .with_metadata("with.dot", "dotted")
+        .with_model_parameters(
+            json!({"temperature": 0.2, "max_tokens": 64, "stop": ["\n"], "stream": true}),
+        )
+}
+
+fn assistant_calls() -> Value {
+    json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Paris\"}"}},
+        {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": "{}"}},
+    ]})
+}
+
+fn tool_call() -> LLMCallData {
+    question("calls tools")
+        .with_model_parameters(json!({"tools": [{"type": "function", "function": {
+            "name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        }}]}))
+        .with_response(assistant_calls())
+}
+
+fn tool_answer() -> LLMCallData {
+    call("tools have answered")
+        .with_messages(json!([
+            {"role": "user", "content": "Weather and time in Paris?"},
+            assistant_calls(),
+            {"role": "tool", "tool_call_id": "call_1", "content": "{\"celsius\": 20}"},
+            {"role": "tool", "tool_call_id": "call_2", "content": "noon"},
+        ]))
+        .with_response(json!({"role": "assistant", "content": "20 degrees at noon."}))
+}
+
+fn images() -> LLMCallData {
+    call("images")
+        .with_messages(json!([{"role": "user", "content": [
+            {"type": "text", "text": "What are these?"},
+            {"type": "image_url", "image_url": {"url": "https://example.com/whale.png"}},
+            {"type": "image_url", "image_url": {"url": PIXEL}},
+        ]}]))
+        .with_response(json!({"role": "assistant", "content": "A whale and a dot."}))
+}
+
+/// All but U+0000, which Phoenix's other database, PostgreSQL, does not take.
+fn characters() -> LLMCallData {
+    let text = "\u{1f40b} e\u{301} \u{5d0} \"q\" \\ \u{1}\u{7}\u{1b}[0m\u{7f}\u{85}\u{feff}\u{200b}\u{2028}\u{ffff}\t\r\n";
+    call("characters \u{1f40b}")
+        .with_messages(json!([{"role": "user", "content": text}]))
+        .with_response(json!({"role": "assistant", "content": text}))
+        .with_metadata("k\u{e9}y", text)
+        .with_tag("\u{1f40b}")
+        .with_session_id("s \u{1f40b}")
+        .with_user_id("j\u{fc}rgen")
+}
