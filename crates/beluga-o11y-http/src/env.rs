@@ -65,6 +65,22 @@ impl<'a> Env<'a> {
             .transpose()
     }
 
+    /// The first of these variables that is set, as a share: a number from 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// It is something else.
+    pub fn share(&self, names: &[&str]) -> Result<Option<f64>, EnvError> {
+        let Some((name, value)) = self.first(names)? else {
+            return Ok(None);
+        };
+        let share = value.parse::<f64>().ok();
+        match share.filter(|share| (0.0..=1.0).contains(share)) {
+            None => Err(EnvError::new(name, "a number from 0 to 1")),
+            share => Ok(share),
+        }
+    }
+
     /// The first of these switches that is on.
     ///
     /// # Errors

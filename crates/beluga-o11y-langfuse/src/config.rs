@@ -188,7 +188,7 @@ fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         timeout: seconds(&env, "LANGFUSE_TIMEOUT")?,
         gzip,
         max_request_bytes: number(&env, "LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES")?,
-        sample_rate: sample_rate(&env)?,
+        sample_rate: env.share(&["LANGFUSE_SAMPLE_RATE"])?,
         flush_at: number(&env, "LANGFUSE_FLUSH_AT")?,
         flush_interval: seconds(&env, "LANGFUSE_FLUSH_INTERVAL")?,
         allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
@@ -212,18 +212,6 @@ fn seconds(env: &Env<'_>, name: &str) -> Result<Option<Duration>, EnvError> {
     });
     parsed
         .map(|time| time.ok_or_else(|| EnvError::new(name, "a number of seconds above zero")))
-        .transpose()
-}
-
-fn sample_rate(env: &Env<'_>) -> Result<Option<f64>, EnvError> {
-    const NAME: &str = "LANGFUSE_SAMPLE_RATE";
-    let value = env.text(NAME)?;
-    let parsed = value.map(|value| {
-        let rate = value.parse::<f64>().ok();
-        rate.filter(|rate| (0.0..=1.0).contains(rate))
-    });
-    parsed
-        .map(|rate| rate.ok_or_else(|| EnvError::new(NAME, "a number from 0 to 1")))
         .transpose()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::HttpSenderBuilder;
+use beluga_o11y_http::{HttpSenderBuilder, not_blank};
 use secrecy::SecretString;
 
 use crate::{
@@ -56,13 +56,13 @@ impl LangSmithExporterBuilder {
     /// | `LANGSMITH_PROJECT`, then `LANGSMITH_SESSION`; `HOSTED_LANGSERVE_PROJECT_NAME` before both | [`with_project`](Self::with_project) |
     /// | `LANGSMITH_WORKSPACE_ID` | [`with_workspace_id`](Self::with_workspace_id) |
     /// | `LANGSMITH_HIDE_INPUTS`, `LANGSMITH_HIDE_OUTPUTS`, `LANGSMITH_HIDE_METADATA` | [`with_hide_inputs`](Self::with_hide_inputs), [`with_hide_outputs`](Self::with_hide_outputs), [`with_hide_metadata`](Self::with_hide_metadata) |
+    /// | `LANGSMITH_TRACING_SAMPLING_RATE` | for the pipeline around it: see [`LangSmithConfig`] |
     /// | `LANGSMITH_TRACING_V2`, then `LANGSMITH_TRACING` | `false`: the exporter accepts calls and sends nothing. Unset, it sends, unlike LangSmith's own clients |
     /// | `BELUGA_O11Y_DISABLED` | `true`: the exporter accepts calls and sends nothing |
     /// | `BELUGA_O11Y_ALLOW_HTTP` | [`with_allow_http`](Self::with_allow_http) |
     ///
     /// Each `LANGSMITH_` name counts also as `LANGCHAIN_`, which is read second. A variable that is empty
-    /// or blank counts as unset. Not read: `LANGSMITH_TRACING_SAMPLING_RATE`, since sampling is the
-    /// pipeline's, and `LANGSMITH_RUNS_ENDPOINTS`, since one exporter sends to one place.
+    /// or blank counts as unset. Not read: `LANGSMITH_RUNS_ENDPOINTS`, since one exporter sends to one place.
     pub fn from_env(mut self) -> Self {
         self.ambient = Layer::from_env();
         self
@@ -219,6 +219,7 @@ impl LangSmithExporterBuilder {
             hides_metadata: hide.metadata,
             timeout: self.timeout,
             disabled,
+            sample_rate: settings.sample_rate,
         };
         Ok(LangSmithExporter::new(Inner {
             config,
@@ -231,16 +232,6 @@ impl LangSmithExporterBuilder {
             },
             max_request_bytes: self.max_request_bytes,
         }))
-    }
-}
-
-fn not_blank(
-    setting: &'static str,
-    value: Option<String>,
-) -> Result<Option<String>, LangSmithConfigError> {
-    match value {
-        Some(value) if value.trim().is_empty() => Err(LangSmithConfigError::Blank { setting }),
-        value => Ok(value.map(|value| value.trim().to_owned())),
     }
 }
 
@@ -296,6 +287,7 @@ mod tests {
                 hides_metadata: false,
                 timeout: Duration::from_secs(10),
                 disabled: false,
+                sample_rate: None,
             }
         );
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{Env, EnvError, HttpConfigError};
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::convert::Hide;
@@ -15,7 +15,7 @@ const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
 const DISABLED: &str = "BELUGA_O11Y_DISABLED";
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LangSmithConfig {
     /// The base URL of the API, without a slash at the end.
@@ -36,6 +36,9 @@ pub struct LangSmithConfig {
     pub timeout: Duration,
     /// Whether an off switch is on: calls are accepted and not sent.
     pub disabled: bool,
+    /// What `LANGSMITH_TRACING_SAMPLING_RATE` asks for: the share of calls to keep, 0 to 1. An exporter sends all that it
+    /// is given; this is for the pipeline around it.
+    pub sample_rate: Option<f64>,
 }
 
 /// What keeps an exporter from being built. Prints as `langsmith: <what is wrong>`.
@@ -49,11 +52,8 @@ pub enum LangSmithConfigError {
     )]
     MissingApiKey,
     /// A setting is empty or blank.
-    #[error("langsmith: the {setting} is blank; leave it out to get the default")]
-    Blank {
-        /// The setting.
-        setting: &'static str,
-    },
+    #[error("langsmith: {0}")]
+    Blank(#[from] BlankSetting),
     /// A value of the environment is not what its name stands for.
     #[error("langsmith: {0}")]
     InvalidValue(#[from] EnvError),
@@ -73,6 +73,7 @@ pub(crate) struct Layer {
     pub(crate) hide_inputs: Option<bool>,
     pub(crate) hide_outputs: Option<bool>,
     pub(crate) hide_metadata: Option<bool>,
+    pub(crate) sample_rate: Option<f64>,
     pub(crate) allow_http: Option<bool>,
     /// The switch that turns it off.
     pub(crate) disabled_by: Option<&'static str>,
@@ -89,6 +90,7 @@ impl fmt::Debug for Layer {
             .field("hide_inputs", &self.hide_inputs)
             .field("hide_outputs", &self.hide_outputs)
             .field("hide_metadata", &self.hide_metadata)
+            .field("sample_rate", &self.sample_rate)
             .field("allow_http", &self.allow_http)
             .field("disabled_by", &self.disabled_by)
             .finish()
@@ -107,6 +109,7 @@ impl Layer {
             hide_inputs: self.hide_inputs.or(other.hide_inputs),
             hide_outputs: self.hide_outputs.or(other.hide_outputs),
             hide_metadata: self.hide_metadata.or(other.hide_metadata),
+            sample_rate: self.sample_rate.or(other.sample_rate),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
         }
@@ -160,6 +163,10 @@ fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         hide_inputs: switch(["LANGSMITH_HIDE_INPUTS", "LANGCHAIN_HIDE_INPUTS"])?,
         hide_outputs: switch(["LANGSMITH_HIDE_OUTPUTS", "LANGCHAIN_HIDE_OUTPUTS"])?,
         hide_metadata: switch(["LANGSMITH_HIDE_METADATA", "LANGCHAIN_HIDE_METADATA"])?,
+        sample_rate: env.share(&[
+            "LANGSMITH_TRACING_SAMPLING_RATE",
+            "LANGCHAIN_TRACING_SAMPLING_RATE",
+        ])?,
         allow_http: env.switch(ALLOW_HTTP)?,
         disabled_by: None,
     })

@@ -165,7 +165,12 @@ fn langsmith() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = langsmith::LangSmithExporter::from_env()?;
     let config = exporter.config();
     let destination = format!("{}, project {}", config.base_url, config.project);
-    Ok(Made::new(exporter, destination))
+    let sample_rate = config.sample_rate;
+    let mut made = Made::new(exporter, destination);
+    if let Some(rate) = sample_rate {
+        made.pipeline = made.pipeline.with_sample_rate(rate);
+    }
+    Ok(made)
 }
 
 #[cfg(feature = "otlp")]
