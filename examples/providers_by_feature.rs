@@ -49,7 +49,8 @@ fn demonstrate() -> Result<(), Box<dyn Error>> {
     }
     println!("\narrived:");
     for call in sandbox.calls() {
-        println!("  {:?}, project {:?}", call.backend, call.project);
+        let project = call.project.as_deref().unwrap_or("none");
+        println!("  {:?}, project {project}", call.backend);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 
 use beluga_o11y::{ExportError, ExportErrorKind, LLMCallData, TraceExporter};
 use httpmock::{HttpMockRequest, HttpMockResponse, MockServer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What the answers of servers quote, and no error may show.
 pub(crate) const PROMPT: &str = "canary prompt";
@@ -46,7 +46,7 @@ impl Answer {
         self.header("content-type", content_type)
     }
 
-    pub(crate) fn json(self, body: serde_json::Value) -> Self {
+    pub(crate) fn json(self, body: Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
@@ -182,7 +182,7 @@ pub(crate) async fn the_wait_is_passed_on<E: TraceExporter>(exporter: impl Fn(&S
 pub(crate) fn bad_calls() -> Vec<(LLMCallData, ExportErrorKind, &'static str)> {
     use ExportErrorKind::{Rejected, TooLarge};
     let time = |text: &str| text.parse().unwrap();
-    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| Value::Array(vec![inner]));
     vec![
         (
             call().with_cost(f64::NAN),
@@ -269,7 +269,7 @@ pub(crate) async fn bad_calls_cost_no_other(
     }
     assert_eq!(stored(), batch.len() - bad.len());
 
-    let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    let deep = (0..100).fold(json!(1), |inner, _| Value::Array(vec![inner]));
     for call in [
         call().with_messages(deep.clone()).with_metadata("k", deep),
         call().with_tokens(u64::MAX, 0),

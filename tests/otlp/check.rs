@@ -12,7 +12,7 @@ async fn fails(otlp: OtlpExporter) -> OtlpCheckError {
 
 #[tokio::test]
 async fn all_is_well() {
-    let server = Server::start([]).await;
+    let server = Server::start([answer(200).on("/v1/traces"), answer(404)]).await;
     let found = exporter(&server).check().await.unwrap();
     assert_eq!(found.endpoint, server.url("/v1/traces"));
     let [request] = server.requests().try_into().unwrap();
