@@ -16,9 +16,12 @@ use beluga_o11y::{
     TraceExporter, Usage, async_trait,
 };
 use beluga_o11y_http::{HttpRequest, HttpSender, SecretHeaderValue};
+use beluga_o11y_langfuse::{LangfuseExporter, LangfuseExporterBuilder};
 use beluga_o11y_opik::{OpikAuthorization, OpikExporter, OpikExporterBuilder};
+use beluga_o11y_otlp::{Attributes, OtlpConventions, OtlpExporter, OtlpExporterBuilder};
+use beluga_o11y_phoenix::{PhoenixExporter, PhoenixExporterBuilder};
 use beluga_o11y_pipeline::{Pipeline, PipelineBuilder};
-use beluga_o11y_sandbox::{Fault, OpikCloud, Sandbox};
+use beluga_o11y_sandbox::{Fault, LangfuseProject, OpikCloud, Sandbox};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -131,7 +134,9 @@ fn neither_key_nor_prompt_is_seen_anywhere() {
         .build()
         .unwrap();
     runtime.block_on(exports(&seen));
+    runtime.block_on(exports_over_otlp(&seen));
     configuration(&seen);
+    configuration_of_otlp(&seen);
     records(&seen);
     pipelines(&seen);
 
@@ -142,6 +147,12 @@ fn neither_key_nor_prompt_is_seen_anywhere() {
         "TRACE",
         "opik: export: 401 Unauthorized",
         "with LLMCallData",
+        "otlp: export: 401 Unauthorized",
+        "langfuse: export: 401 Unauthorized",
+        "phoenix: export: 401 Unauthorized",
+        "otlp: export: the server took the request and rejected",
+        "langfuse: check: the keys were refused",
+        "phoenix: check: the API key was refused",
         "opik: a call was rejected by the backend: opik: export: 422",
         "opik: calls are kept and tried again later: opik: export: 401",
         "DEBUG",
@@ -228,6 +239,211 @@ async fn exports(seen: &Seen) {
     let multi = MultiExporter::new().with(Panics).with(opik);
     seen.debug(&multi);
     seen.error(&multi.export_llm_call(&call()).await.unwrap_err());
+}
+
+fn otlp(url: &str) -> OtlpExporterBuilder {
+    OtlpExporter::builder()
+        .with_endpoint(url)
+        .with_authorization(format!("Bearer {KEY}"))
+        .with_header("x-gateway-key", KEY)
+        .with_resource_attribute("team", PROMPT)
+        .with_timeout(Duration::from_secs(1))
+}
+
+fn langfuse(url: &str) -> LangfuseExporterBuilder {
+    LangfuseExporter::builder()
+        .with_base_url(url)
+        .with_public_key(KEY)
+        .with_secret_key(KEY)
+        .with_header("x-gateway-key", KEY)
+        .with_timeout(Duration::from_secs(1))
+}
+
+fn phoenix(url: &str) -> PhoenixExporterBuilder {
+    PhoenixExporter::builder()
+        .with_base_url(url)
+        .with_api_key(KEY)
+        .with_header("x-gateway-key", KEY)
+        .with_timeout(Duration::from_secs(1))
+}
+
+async fn exports_over_otlp(seen: &Seen) {
+    let sandbox = Sandbox::builder()
+        .with_langfuse(LangfuseProject::new(KEY, KEY))
+        .with_phoenix_key(KEY)
+        .with_otlp_header("authorization", format!("Bearer {KEY}"))
+        .start()
+        .unwrap();
+    let otlp = otlp(&sandbox.otlp_url()).build().unwrap();
+    let langfuse = langfuse(&sandbox.langfuse_url()).build().unwrap();
+    let phoenix = phoenix(&sandbox.phoenix_url()).build().unwrap();
+    seen.debug(&(&otlp, &langfuse, &phoenix));
+    seen.debug(&otlp.check().await.unwrap());
+    seen.debug(&langfuse.check().await.unwrap());
+    seen.debug(&phoenix.check().await.unwrap());
+    let exporters: [&dyn TraceExporter; 3] = [&otlp, &langfuse, &phoenix];
+    let quote = json!({"error": format!("{PROMPT} {KEY}")}).to_string();
+    for exporter in exporters {
+        exporter.export_llm_call(&call()).await.unwrap();
+        // It holds the call now.
+        seen.debug(&sandbox);
+        for status in [
+            400, 401, 402, 403, 404, 405, 413, 415, 422, 429, 500, 503, 507,
+        ] {
+            let fault = Fault::status(status).with_body(&quote);
+            sandbox.inject(fault.with_header("x-q", PROMPT));
+            seen.error(&exporter.export_llm_call(&call()).await.unwrap_err());
+        }
+        let page = Fault::status(200).with_body(format!("<html>{PROMPT} {KEY}</html>"));
+        sandbox.inject(page.with_header("content-type", "text/html"));
+        seen.error(&exporter.export_llm_call(&call()).await.unwrap_err());
+        sandbox.inject(Fault::redirect(format!(
+            "https://elsewhere.example/{KEY}?{PROMPT}"
+        )));
+        seen.error(&exporter.export_llm_call(&call()).await.unwrap_err());
+        for fault in [Fault::reset(), Fault::silence()] {
+            sandbox.inject(fault);
+            seen.error(&exporter.export_llm_call(&call()).await.unwrap_err());
+        }
+        let calls = [call(), call().with_messages(deep())];
+        sandbox.inject(Fault::status(422).with_body(&quote));
+        let report = exporter.export_batch(&[&calls[0], &calls[1]]).await;
+        seen.debug(&report.unwrap());
+        for bad in [
+            call().with_messages(deep()),
+            call().with_metadata(PROMPT, deep()),
+            call().with_cost(f64::NAN),
+            call().with_response(PROMPT.repeat(1_000_000)),
+        ] {
+            seen.error(&exporter.export_llm_call(&bad).await.unwrap_err());
+        }
+    }
+    sandbox.answer_otlp_partially(0, format!("{PROMPT} {KEY}"));
+    otlp.export_llm_call(&call()).await.unwrap();
+    sandbox.answer_otlp_partially(1, format!("{PROMPT} {KEY}"));
+    seen.error(&otlp.export_llm_call(&call()).await.unwrap_err());
+    sandbox.answer_otlp_fully();
+    sandbox.inject(
+        Fault::status(401)
+            .with_body(&quote)
+            .on("v1/traces")
+            .always(),
+    );
+    seen.error(&otlp.check().await.unwrap_err());
+    seen.error(&langfuse.check().await.unwrap_err());
+    seen.error(&phoenix.check().await.unwrap_err());
+    sandbox.clear_faults();
+    let page = || Fault::status(200).with_body(format!("<html>{PROMPT} {KEY}</html>"));
+    sandbox.inject(page().with_header("content-type", "text/html").always());
+    seen.error(&otlp.check().await.unwrap_err());
+    seen.error(&langfuse.check().await.unwrap_err());
+    seen.error(&phoenix.check().await.unwrap_err());
+    drop(sandbox);
+    for exporter in exporters {
+        seen.error(&exporter.export_llm_call(&call()).await.unwrap_err());
+    }
+    seen.error(&otlp.check().await.unwrap_err());
+    seen.error(&langfuse.check().await.unwrap_err());
+    seen.error(&phoenix.check().await.unwrap_err());
+
+    let mut attributes = Attributes::new();
+    OtlpConventions::Both.write(&call(), Some(PROMPT), &mut attributes);
+    attributes.text(PROMPT, KEY);
+    seen.debug(&attributes);
+}
+
+fn configuration_of_otlp(seen: &Seen) {
+    let url = "https://otlp.example.com";
+    let with_user = format!("https://user:{KEY}@otlp.example.com");
+    let with_key = format!("https://otlp.example.com/?key={KEY}");
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{KEY}\n-----END CERTIFICATE-----");
+    let plain = "http://otlp.example.com";
+    let bad_key = format!("{KEY}\nX: {KEY}");
+    for builder in [
+        otlp(&with_user),
+        otlp(&with_key),
+        otlp(url).with_traces_endpoint(format!("nonsense {KEY}")),
+        otlp(url).with_authorization(bad_key.clone()),
+        otlp(url).with_header("x-key", bad_key.clone()),
+        otlp(url).with_root_certificate_pem(pem.clone()),
+        otlp(plain),
+    ] {
+        seen.debug(&builder);
+        seen.error(&builder.build().unwrap_err());
+    }
+    for builder in [
+        langfuse(&with_user),
+        langfuse(&with_key),
+        langfuse(url).with_secret_key(bad_key.clone()),
+        langfuse(url).with_public_key(bad_key.clone()),
+        langfuse(url).with_public_key(format!("{KEY}:{KEY}")),
+        langfuse(url)
+            .with_public_key(format!("sk-{KEY}"))
+            .with_secret_key("pk-1"),
+        langfuse(url).with_root_certificate_pem(pem.clone()),
+        langfuse(plain),
+    ] {
+        seen.debug(&builder);
+        seen.error(&builder.build().unwrap_err());
+    }
+    for builder in [
+        phoenix(&with_user),
+        phoenix(&with_key),
+        phoenix(url).with_api_key(bad_key.clone()),
+        phoenix(url).with_header("x-key", bad_key.clone()),
+        phoenix(url).with_client_identity_pem(pem),
+        phoenix(plain),
+    ] {
+        seen.debug(&builder);
+        seen.error(&builder.build().unwrap_err());
+    }
+    let fine = (otlp(url), langfuse(url), phoenix(url));
+    seen.debug(&fine);
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("{KEY},{KEY}")),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            format!("authorization={KEY}%0a,x={KEY}"),
+        ),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", KEY.to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", KEY.to_owned()),
+    ] {
+        let builder = temp_env::with_var(name, Some(value), || OtlpExporter::builder().from_env());
+        seen.debug(&builder);
+        // A line break at its end is trimmed away.
+        match builder.build() {
+            Ok(exporter) => seen.debug(&exporter),
+            Err(error) => seen.error(&error),
+        }
+    }
+    for (name, value) in [
+        ("PHOENIX_CLIENT_HEADERS", format!("{{\"a\": {KEY}}}")),
+        ("PHOENIX_CLIENT_HEADERS", KEY.to_owned()),
+        ("PHOENIX_API_KEY", format!("{KEY}\n{KEY}")),
+        ("LANGFUSE_SAMPLE_RATE", KEY.to_owned()),
+        ("LANGFUSE_SECRET_KEY", KEY.to_owned()),
+    ] {
+        temp_env::with_var(name, Some(value), || {
+            let builders = (
+                PhoenixExporter::builder().from_env(),
+                LangfuseExporter::builder().from_env(),
+            );
+            seen.debug(&builders);
+            let failed = match name.starts_with("PHOENIX") {
+                true => builders
+                    .0
+                    .build()
+                    .map(drop)
+                    .map_err(|error| seen.error(&error)),
+                false => builders
+                    .1
+                    .build()
+                    .map(drop)
+                    .map_err(|error| seen.error(&error)),
+            };
+            assert!(failed.is_err(), "{name}");
+        });
+    }
 }
 
 fn pipelines(seen: &Seen) {

@@ -3,10 +3,7 @@
 use beluga_o11y_http::{HttpError, HttpRequest, HttpResponse, HttpSender};
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::{
-    LangSmithConfig,
-    error::{WORKSPACE_WANTED, is_html},
-};
+use crate::{LangSmithConfig, error::WORKSPACE_WANTED};
 
 /// What a check found: everything is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +150,7 @@ async fn get(
 fn refusal(response: &HttpResponse, config: &LangSmithConfig) -> LangSmithCheckError {
     match response.status() {
         status @ (408 | 425 | 429 | 500..) => LangSmithCheckError::Busy { status },
-        _ if is_html(response) => not_langsmith(response, config),
+        _ if response.is_html() => not_langsmith(response, config),
         401 => LangSmithCheckError::KeyRefused,
         403 if response.text().contains(WORKSPACE_WANTED) => LangSmithCheckError::WorkspaceMissing,
         403 => LangSmithCheckError::Forbidden,

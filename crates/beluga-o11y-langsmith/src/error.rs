@@ -36,7 +36,7 @@ pub(crate) fn outcome(response: &HttpResponse) -> Result<Outcome, ExportError> {
     use ExportErrorKind::{Destination, Rejected};
     let status = response.status();
     if response.is_success() {
-        return if is_html(response) {
+        return if response.is_html() {
             let error = ExportError::destination(
                 NAME,
                 "answered by a web page, not by LangSmith; check the base URL, which is that of the \
@@ -87,22 +87,5 @@ pub(crate) fn outcome(response: &HttpResponse) -> Result<Outcome, ExportError> {
         ),
         _ => return Err(general),
     };
-    Err(reworded(&general, kind, message))
-}
-
-pub(crate) fn is_html(response: &HttpResponse) -> bool {
-    response
-        .header("content-type")
-        .is_some_and(|kind| kind.contains("html"))
-}
-
-fn reworded(general: &ExportError, kind: ExportErrorKind, message: &'static str) -> ExportError {
-    let mut error = ExportError::new(kind, NAME, message);
-    if let Some(status) = general.status() {
-        error = error.with_status(status);
-    }
-    if let Some(snippet) = general.response_snippet() {
-        error = error.with_response_snippet(snippet);
-    }
-    error
+    Err(general.reworded(kind, message))
 }

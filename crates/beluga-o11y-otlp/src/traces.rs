@@ -1,6 +1,6 @@
 //! The way to any backend that takes OTLP.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use beluga_o11y::{BatchReport, ExportError, LLMCallData};
 use beluga_o11y_http::{
@@ -50,8 +50,7 @@ pub trait OtlpBackend: Send + Sync {
 /// Sends calls as OTLP over HTTP to one backend, which is what exporters to such backends are made of.
 ///
 /// Nothing is queued or tried again here. A call is one span, in requests of at most 512 spans and 4 MB before
-/// compression.
-#[derive(Debug)]
+/// compression. `Debug` shows no secret, and of the resource how many attributes it has.
 pub struct OtlpTraces<B> {
     backend: B,
     sender: HttpSender,
@@ -190,5 +189,19 @@ impl<B: OtlpBackend> OtlpTraces<B> {
             }],
         };
         request.encode_to_vec()
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for OtlpTraces<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtlpTraces")
+            .field("backend", &self.backend)
+            .field("sender", &self.sender)
+            .field("path", &self.path)
+            .field("authorization", &self.authorization.is_some())
+            .field("resource", &self.resource.attributes.len())
+            .field("max_record_bytes", &self.max_record_bytes)
+            .field("max_request_bytes", &self.max_request_bytes)
+            .finish()
     }
 }
