@@ -52,7 +52,7 @@ impl Sandbox {
         SandboxBuilder::default()
     }
 
-    /// The base URL to give to a client: `http://127.0.0.1:PORT/opik/api`.
+    /// The base URL to give to a client of Opik: `http://127.0.0.1:PORT/opik/api`.
     ///
     /// The API is there under `/api` and under no prefix as well, as in real installations.
     pub fn opik_url(&self) -> String {
