@@ -72,15 +72,19 @@ fn metadata(call: &LLMCallData, out: &mut Attributes) {
     let mut put = |key: &str, value: String| {
         out.content(format!("langfuse.observation.metadata.{key}"), value);
     };
-    let own_ids = [
+    let error = call.error.as_ref();
+    let facts = [
         ("trace_id", &call.trace_id),
         ("parent_span_id", &call.parent_span_id),
+        // Langfuse shows an error's message only.
+        ("error_type", error.map_or(&None, |error| &error.kind)),
+        ("error_trace", error.map_or(&None, |error| &error.trace)),
     ];
-    for (key, id) in own_ids {
-        if let Some(id) = not_blank(id.as_deref())
+    for (key, fact) in facts {
+        if let Some(fact) = not_blank(fact.as_deref())
             && !call.metadata.contains_key(key)
         {
-            put(key, id.to_owned());
+            put(key, fact.to_owned());
         }
     }
     for (key, value) in &call.metadata {

@@ -73,7 +73,11 @@ fn full() -> LLMCallData {
                 .with_reasoning(20),
         )
         .with_cost(0.003)
-        .with_error(CallError::new("slow down").with_kind("RateLimitError"))
+        .with_error(
+            CallError::new("slow down")
+                .with_kind("RateLimitError")
+                .with_trace("at main"),
+        )
         .with_session_id("s1")
         .with_user_id("u1")
         .with_tag("a")
@@ -105,6 +109,8 @@ fn every_field() {
         "langfuse.observation.cost_details": r#"{"total":0.003}"#,
         "langfuse.observation.completion_start_time": "2026-11-22T10:00:00.373456Z",
         "gen_ai.provider.name": "OpenAI",
+        "langfuse.observation.metadata.error_trace": "at main",
+        "langfuse.observation.metadata.error_type": "RateLimitError",
         "langfuse.observation.metadata.plain": "text",
         "langfuse.observation.metadata.nested": r#"{"z":[1,2.5]}"#,
     });
