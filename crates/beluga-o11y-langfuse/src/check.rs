@@ -1,10 +1,10 @@
 //! Is Langfuse there, are the keys good, which project do they open?
 
 use beluga_o11y_http::{HttpError, HttpRequest};
-use beluga_o11y_otlp::OtlpTraces;
+use beluga_o11y_otlp::{OtlpBackend, OtlpTraces};
 use serde::Deserialize;
 
-use crate::{LangfuseConfig, exporter::Langfuse};
+use crate::LangfuseConfig;
 
 /// What a check found: everything is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ type Result<T> = std::result::Result<T, LangfuseCheckError>;
 
 pub(crate) async fn check(
     config: &LangfuseConfig,
-    traces: &OtlpTraces<Langfuse>,
+    traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<LangfuseCheck> {
     if config.disabled {
         return Err(LangfuseCheckError::Disabled);
@@ -111,7 +111,10 @@ fn not_langfuse(config: &LangfuseConfig, status: u16) -> LangfuseCheckError {
 }
 
 /// Health and version, for which no key is asked.
-async fn version(config: &LangfuseConfig, traces: &OtlpTraces<Langfuse>) -> Result<Option<String>> {
+async fn version(
+    config: &LangfuseConfig,
+    traces: &OtlpTraces<impl OtlpBackend>,
+) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Health {
         version: Option<String>,
@@ -134,7 +137,7 @@ async fn version(config: &LangfuseConfig, traces: &OtlpTraces<Langfuse>) -> Resu
 /// Id and name of the project that the keys open.
 async fn project(
     config: &LangfuseConfig,
-    traces: &OtlpTraces<Langfuse>,
+    traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<(String, String)> {
     #[derive(Deserialize)]
     struct Projects {
@@ -161,7 +164,7 @@ async fn project(
 }
 
 /// By an export without spans.
-async fn otlp(traces: &OtlpTraces<Langfuse>, version: &Option<String>) -> Result<()> {
+async fn otlp(traces: &OtlpTraces<impl OtlpBackend>, version: &Option<String>) -> Result<()> {
     let response = traces
         .probe()
         .await

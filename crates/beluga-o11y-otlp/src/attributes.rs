@@ -19,6 +19,11 @@ impl Attributes {
         Self::default()
     }
 
+    /// None yet, with room for those of a usual call.
+    pub(crate) fn roomy() -> Self {
+        Self(Vec::with_capacity(64))
+    }
+
     /// Adds a text, unless it is blank.
     pub fn text(&mut self, key: impl Into<String>, value: impl Into<String>) {
         let value = value.into();

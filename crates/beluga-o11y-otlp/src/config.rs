@@ -92,9 +92,8 @@ impl fmt::Debug for Layer {
 impl Layer {
     /// This one, and where it says nothing, the other. The two endpoints are one setting, and so are the two ways to name
     /// the service.
-    pub(crate) fn or(mut self, mut other: Self) -> Self {
+    pub(crate) fn or(mut self, other: Self) -> Self {
         self.name_service();
-        other.name_service();
         let own_endpoint = self.endpoint.is_some() || self.traces_endpoint.is_some();
         let (endpoint, traces_endpoint) = if own_endpoint {
             (self.endpoint, self.traces_endpoint)

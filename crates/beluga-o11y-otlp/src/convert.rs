@@ -38,7 +38,7 @@ pub(crate) fn span(
             .to_owned(),
         )
     })?;
-    let mut attributes = Attributes::new();
+    let mut attributes = Attributes::roomy();
     backend.attributes(call, &mut attributes);
     let error = call.error.as_ref().filter(|error| !error.is_empty());
     let parent = id::parent_span_id(call).filter(|_| backend.sends_parent());

@@ -128,10 +128,11 @@ const PROVIDERS: &[Provider] = &[
 ];
 
 fn known(name: &str) -> Option<&'static Provider> {
-    let name = name.trim().to_ascii_lowercase();
-    PROVIDERS
-        .iter()
-        .find(|provider| provider.spellings.contains(&name.as_str()))
+    let name = name.trim();
+    PROVIDERS.iter().find(|provider| {
+        let mut spellings = provider.spellings.iter();
+        spellings.any(|spelling| spelling.eq_ignore_ascii_case(name))
+    })
 }
 
 /// `gen_ai.provider.name`.

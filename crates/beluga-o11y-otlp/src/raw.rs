@@ -36,6 +36,11 @@ impl<'a> Node<'a> {
 
 /// The text, if it is one.
 pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    // Where nothing is escaped, what is between the quotes is the text.
+    let plain = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if !plain.contains('\\') {
+        return Some(Cow::Borrowed(plain));
+    }
     let text = serde_json::from_str::<Text<'_>>(raw.get()).ok()?;
     Some(text.0)
 }
@@ -47,6 +52,7 @@ pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 impl<'a> Fields<'a> {
     /// Those of an object, if it is one.
     pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
+        raw.get().starts_with('{').then_some(())?;
         serde_json::from_str(raw.get()).ok()
     }
 

@@ -1,10 +1,10 @@
 //! Is Phoenix there, may the key write, does the project exist?
 
 use beluga_o11y_http::{HttpError, HttpRequest};
-use beluga_o11y_otlp::OtlpTraces;
+use beluga_o11y_otlp::{OtlpBackend, OtlpTraces};
 use serde::Deserialize;
 
-use crate::{PhoenixConfig, exporter::Phoenix};
+use crate::PhoenixConfig;
 
 /// What a check found: everything is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ type Result<T> = std::result::Result<T, PhoenixCheckError>;
 
 pub(crate) async fn check(
     config: &PhoenixConfig,
-    traces: &OtlpTraces<Phoenix>,
+    traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<PhoenixCheck> {
     if config.disabled {
         return Err(PhoenixCheckError::Disabled);
@@ -86,7 +86,7 @@ fn not_phoenix(config: &PhoenixConfig, status: u16) -> PhoenixCheckError {
 }
 
 /// No key is asked for it. A wrong path is no 404 at a Phoenix, but its user interface; so the text is looked at.
-async fn version(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Result<String> {
+async fn version(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBackend>) -> Result<String> {
     const MAX_CHARS: usize = 40;
     let request = HttpRequest::get("arize_phoenix_version");
     let response = traces.sender().send(request).await;
@@ -107,7 +107,7 @@ async fn version(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Result
 }
 
 /// By an export without spans: what a viewer may read says nothing of what the key may write.
-async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Result<()> {
+async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBackend>) -> Result<()> {
     let response = traces
         .probe()
         .await
@@ -125,7 +125,7 @@ async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<Phoenix>) -> Re
 
 async fn project_exists(
     config: &PhoenixConfig,
-    traces: &OtlpTraces<Phoenix>,
+    traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<Option<bool>> {
     #[derive(Deserialize)]
     struct Answer {

@@ -55,7 +55,8 @@ pub(super) fn usage(attributes: &Attributes) -> Usage {
     let mut usage = details(attributes, "langfuse.observation.usage_details")
         .map_or_else(|| by_convention(attributes), sent);
     if !usage.is_empty() && !usage.contains_key("total") {
-        usage.insert("total".to_owned(), usage.values().sum());
+        let total = usage.values().copied().fold(0, u64::saturating_add);
+        usage.insert("total".to_owned(), total);
     }
     usage
 }

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use beluga_o11y_sandbox::{Backend, Fault, Sandbox};
+use beluga_o11y_sandbox::{Backend, Sandbox};
 use serde_json::{Value, json};
 
 use crate::http::{Call, id, span, trace, with};
@@ -129,6 +129,8 @@ fn clearing_and_debug() {
 #[cfg(feature = "otlp")]
 #[test]
 fn every_backend_has_a_path_and_a_store_of_its_own() {
+    use beluga_o11y_sandbox::Fault;
+
     use crate::exports::{body, llm_span, post};
 
     let sandbox = Sandbox::start().unwrap();

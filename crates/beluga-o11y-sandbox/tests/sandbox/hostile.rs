@@ -232,3 +232,61 @@ async fn it_starts_and_stops_within_a_runtime() {
     assert!(sandbox.opik_url().starts_with("http://127.0.0.1:"));
     drop(sandbox);
 }
+
+/// None of it is taken apart without a limit, and none of it ends the thread.
+#[cfg(feature = "otlp")]
+#[test]
+fn otlp_that_nobody_should_send() {
+    use beluga_o11y_sandbox::Backend;
+
+    use crate::exports::{body, llm_span, pairs, post};
+
+    let sandbox = Sandbox::start().unwrap();
+    let paths = [
+        "/langfuse/api/public/otel/v1/traces",
+        "/phoenix/v1/traces",
+        "/otlp/v1/traces",
+    ];
+    let keys = "Basic cGstbGYtc2FuZGJveDpzay1sZi1zYW5kYm94";
+    let send = |body: &[u8]| {
+        for path in paths {
+            let call = post(path, body.to_vec()).header("Authorization", keys);
+            let status = call.send(&sandbox).status;
+            assert!(matches!(status, 200 | 400 | 422), "{path}: {status}");
+        }
+    };
+    // Bytes by a rule that makes many that look like fields.
+    for seed in 0..200_u64 {
+        let byte = |n: u64| (seed.wrapping_mul(0x9e37_79b9).wrapping_add(n * n * 31) >> 3) as u8;
+        send(&(0..seed).map(byte).collect::<Vec<_>>());
+    }
+    // A real one, cut off and changed.
+    let good = body(vec![llm_span(json!({"metadata": "{\"k\":1}"}))]);
+    for end in 0..good.len() {
+        send(&good[..end]);
+        let mut changed = good.clone();
+        changed[end] ^= 0x55;
+        send(&changed);
+    }
+    let dots = "llm.input_messages.".to_owned() + &"0.".repeat(100_000);
+    let brackets = "[".repeat(200_000);
+    let mut odd = llm_span(json!({
+        dots: "x", "metadata": brackets, "gen_ai.input.messages": brackets,
+        "langfuse.observation.usage_details": brackets, "langfuse.observation.completion_start_time": "+262000-01-01T00:00:00Z",
+        "llm.token_count.prompt": i64::MIN, "llm.token_count.completion": "99999999999999999999",
+        "langfuse.observation.cost_details": "{\"total\":1e400}", "tag.tags": {"no": "list"},
+    }));
+    odd.attributes.extend(pairs(&json!({"user.id": null})));
+    odd.start_time_unix_nano = u64::MAX;
+    odd.kind = -7;
+    send(&body(vec![odd]));
+    let usage = json!({"input": u64::MAX, "output": u64::MAX}).to_string();
+    let huge = llm_span(json!({"langfuse.observation.usage_details": usage}));
+    send(&body(vec![huge]));
+    assert!(sandbox.calls().len() > 3);
+    for backend in [Backend::Langfuse, Backend::Phoenix, Backend::Otlp] {
+        assert!(!sandbox.otlp_spans(backend).is_empty());
+    }
+    assert!(Call::get("/_sandbox/requests").send(&sandbox).status == 200);
+    still_works(&sandbox);
+}

@@ -1,5 +1,7 @@
 //! LangSmith: what is known of its rules, one row each, and what it gives back.
 
+use std::slice;
+
 use beluga_o11y_sandbox::{Backend, Fault, LangSmithAccount, Sandbox};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -115,11 +117,11 @@ fn schema(field: &str) -> String {
 fn a_run_is_taken_and_given_back() {
     let sandbox = Sandbox::start().unwrap();
     let sent = run();
-    let reply = post(&[sent.clone()]).send(&sandbox);
+    let reply = post(slice::from_ref(&sent)).send(&sandbox);
     assert_eq!((reply.status, reply.json()), (202, json!({})));
 
     let stored = sandbox.run(id_of(&sent)).unwrap();
-    assert_eq!(sandbox.runs(), std::slice::from_ref(&stored));
+    assert_eq!(sandbox.runs(), slice::from_ref(&stored));
     assert_eq!(stored.trace_id, stored.id);
     assert_eq!(stored.session_name, "demo");
     assert_eq!(
@@ -307,6 +309,7 @@ fn what_is_refused() {
         row("six digits of microseconds", own("20261122T100000123ZID"), 400, "invalid timestamp format in dotted_order"),
         row("six digits, not nine", own("20261122T100000123456789ZID"), 400, "invalid timestamp format in dotted_order"),
         row("no dashes in the time", own("2026-11-22T10:00:00.123456ZID"), 400, "invalid 'dotted_order'"),
+        row("no blanks in the time", own("20261122T 100000123456ZID"), 400, "invalid timestamp format in dotted_order"),
         row("a Z", own("20261122T100000123456ID"), 400, "invalid timestamp format in dotted_order"),
         row("a real day", own("20261322T100000123456ZID"), 400, "invalid timestamp format in dotted_order"),
         row("an id in it", own("20261122T100000123456Z"), 400, "invalid run id in dotted_order"),
@@ -384,7 +387,7 @@ fn what_is_taken_only_just() {
 fn what_was_received_is_received_once_and_the_rest_of_its_batch_is_not() {
     let sandbox = Sandbox::start().unwrap();
     let (first, second) = (run(), run());
-    assert_eq!(post(&[first.clone()]).send(&sandbox).status, 202);
+    assert_eq!(post(slice::from_ref(&first)).send(&sandbox).status, 202);
     let conflict =
         json!({"error": "Conflict: payload already received: payloads already received"});
     for runs in [
@@ -415,7 +418,7 @@ fn a_run_is_updated_once() {
         "id": sent["id"], "trace_id": sent["trace_id"], "dotted_order": sent["dotted_order"], "name": null,
         "end_time": sent["end_time"], "outputs": sent["outputs"], "extra": {"metadata": {"more": 1}, "x": 2},
     });
-    assert_eq!(patch(&[update.clone()]).send(&sandbox).status, 202);
+    assert_eq!(patch(slice::from_ref(&update)).send(&sandbox).status, 202);
     let stored = sandbox.run(id_of(&sent)).unwrap();
     assert_eq!(
         (stored.status, stored.name.as_str()),
@@ -428,7 +431,7 @@ fn a_run_is_updated_once() {
         (&stored.extra["x"], stored.total_tokens),
         (&json!(2), Some(15))
     );
-    assert_eq!(patch(&[update.clone()]).send(&sandbox).status, 409);
+    assert_eq!(patch(slice::from_ref(&update)).send(&sandbox).status, 409);
     check(
         &sandbox,
         vec![
@@ -462,7 +465,7 @@ fn an_update_may_come_before_its_run() {
         sent.clone(),
         json!({"name": null, "run_type": null, "start_time": null, "error": "late"}),
     );
-    assert_eq!(patch(&[early.clone()]).send(&sandbox).status, 202);
+    assert_eq!(patch(slice::from_ref(&early)).send(&sandbox).status, 202);
     assert!(sandbox.runs().is_empty());
     assert_eq!(patch(&[early]).send(&sandbox).status, 409);
     assert_eq!(post(&[sent]).send(&sandbox).status, 202);
@@ -533,7 +536,7 @@ fn projects_are_made_on_demand_and_by_hand() {
     };
     assert_eq!(named("demo"), json!([]));
     let sent = run();
-    post(&[sent.clone()]).send(&sandbox);
+    post(slice::from_ref(&sent)).send(&sandbox);
     let session = named("demo")[0].clone();
     assert_eq!(session["name"], "demo");
     assert_eq!(
