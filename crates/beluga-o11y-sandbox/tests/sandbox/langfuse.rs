@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use beluga_o11y_sandbox::{Backend, Fault, LangfuseProject, Sandbox, StoredCall};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
@@ -645,6 +647,19 @@ fn metadata_is_what_is_named_so() {
     assert_eq!(metadata["attributes"]["custom"], "2");
     assert!(!metadata["attributes"].to_string().contains("content\""));
     assert_eq!(metadata["scope"]["name"], "beluga-o11y");
+}
+
+#[test]
+fn its_own_sdks_scope_loses_what_is_not_mapped() {
+    let sandbox = Sandbox::start().unwrap();
+    let raw = body(vec![generation(json!({"custom": 1}))]);
+    let mut request = ExportTraceServiceRequest::decode(raw.as_slice()).unwrap();
+    let scope = &mut request.resource_spans[0].scope_spans[0].scope;
+    scope.as_mut().unwrap().name = "langfuse-sdk-rust".to_owned();
+    let call = with_keys(post(TRACES, request.encode_to_vec()));
+    assert_eq!(call.send(&sandbox).status, 200);
+    let metadata = &sandbox.calls()[0].metadata;
+    assert!(!metadata.contains_key("attributes"), "{metadata:?}");
 }
 
 #[test]
