@@ -75,8 +75,8 @@ impl OtlpExporterBuilder {
         self
     }
 
-    /// The URL that takes spans, to which nothing is appended (a slash at its end is dropped); instead of [`with_endpoint`](Self::with_endpoint). Variable
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; no default.
+    /// The URL that takes spans, to which nothing is appended (a slash at its end is dropped); instead of
+    /// [`with_endpoint`](Self::with_endpoint). Variable `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; no default.
     pub fn with_traces_endpoint(mut self, url: impl Into<String>) -> Self {
         self.code.traces_endpoint = Some(url.into());
         self.code.endpoint = None;
