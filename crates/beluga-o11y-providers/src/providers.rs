@@ -117,7 +117,8 @@ impl Providers {
     }
 
     /// Waits until every call accepted so far is settled at every provider, or the deadline is over, and tells for each
-    /// provider. It blocks the thread, for no longer than the deadline for all of them together.
+    /// provider. It blocks the thread, for no longer than the deadline for all of them together; async code calls it
+    /// by `tokio::task::spawn_blocking`, and so it does [`shutdown`](Self::shutdown).
     pub fn flush_within(&self, deadline: Duration) -> Vec<(&'static str, FlushReport)> {
         self.at_once(|pipeline| pipeline.flush_within(deadline))
     }
