@@ -303,8 +303,12 @@ impl Serialize for Metadata<'_> {
                 "parent_span_id": &call.parent_span_id,
             }
             for (key, value) in &call.metadata {
-                let key = if key == USAGE { CALLERS_USAGE } else { key };
-                map.serialize_entry(key, value)?;
+                match key.as_str() {
+                    // A name stands once; the entry that has the other one's name stays.
+                    USAGE if call.metadata.contains_key(CALLERS_USAGE) => {}
+                    USAGE => map.serialize_entry(CALLERS_USAGE, value)?,
+                    key => map.serialize_entry(key, value)?,
+                }
             }
         }
         if !self.usage.is_empty() {
@@ -377,6 +381,22 @@ mod tests {
             .with_trace_id("t")
             .with_parent_span_id("s")
             .with_metadata("k", json!({"nested": [1]}))
+    }
+
+    #[test]
+    fn no_name_stands_twice_in_the_metadata() {
+        let both = LLMCallData::new("openai", "gpt-4o")
+            .with_metadata("usage_metadata", "dropped")
+            .with_metadata("caller_usage_metadata", "kept");
+        let mut body = Vec::new();
+        write(&both, &target(), &mut body).unwrap();
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(
+            text.matches("\"caller_usage_metadata\"").count(),
+            1,
+            "{text}"
+        );
+        assert!(text.contains("kept") && !text.contains("dropped"), "{text}");
     }
 
     #[test]

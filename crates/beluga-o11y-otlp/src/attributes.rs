@@ -86,16 +86,6 @@ impl Attributes {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn put(&mut self, key: String, value: Val) {
         let value = Some(AnyValue { value: Some(value) });
         self.0.push(KeyValue { key, value });
@@ -104,6 +94,6 @@ impl Attributes {
 
 impl fmt::Debug for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attributes({})", self.len())
+        write!(f, "Attributes({})", self.0.len())
     }
 }
