@@ -14,6 +14,9 @@ use crate::{
     worker,
 };
 
+#[cfg(feature = "spool")]
+use crate::Spool;
+
 /// What happens to a call when the memory is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -62,6 +65,8 @@ pub struct PipelineBuilder {
     redactor: Option<Redactor>,
     on_dead_letter: Option<Box<dead_letter::Function>>,
     dead_letter_file: Option<PathBuf>,
+    #[cfg(feature = "spool")]
+    spool: Option<Spool>,
 }
 
 impl PipelineBuilder {
@@ -83,6 +88,8 @@ impl PipelineBuilder {
             redactor: None,
             on_dead_letter: None,
             dead_letter_file: None,
+            #[cfg(feature = "spool")]
+            spool: None,
         }
     }
 
@@ -219,6 +226,25 @@ impl PipelineBuilder {
     /// It holds prompts and answers.
     pub fn with_dead_letter_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.dead_letter_file = Some(path.into());
+        self
+    }
+
+    /// Keeps every call on disk until the backend has taken it, in a directory of the pipeline's own: a path, or a
+    /// [`Spool`] with settings. Default: none, calls are kept in memory only.
+    ///
+    /// ```no_run
+    /// # use beluga_o11y::{CallSink, InMemoryExporter, LLMCallData};
+    /// # use beluga_o11y_pipeline::Pipeline;
+    /// # let exporter = InMemoryExporter::new();
+    /// let pipeline = Pipeline::builder(exporter)
+    ///     .with_spool("/var/lib/my-program/llm-calls")
+    ///     .spawn()?;
+    /// pipeline.submit(LLMCallData::new("openai", "gpt-4o")); // on disk when this returns
+    /// # Ok::<(), beluga_o11y_pipeline::PipelineError>(())
+    /// ```
+    #[cfg(feature = "spool")]
+    pub fn with_spool(mut self, spool: impl Into<Spool>) -> Self {
+        self.spool = Some(spool.into());
         self
     }
 

@@ -46,10 +46,14 @@ mod redact;
 mod sample;
 mod shorten;
 mod size;
+#[cfg(feature = "spool")]
+mod spool;
 mod stats;
 mod worker;
 
 pub use builder::{Overflow, Oversize, PipelineBuilder, PipelineError};
 pub use dead_letter::{DeadLetter, LossReason};
 pub use pipeline::{FlushGuard, Pipeline};
-pub use stats::{Dropped, FlushReport, PipelineStats, Refused};
+#[cfg(feature = "spool")]
+pub use spool::{Durability, Spool};
+pub use stats::{Dropped, FlushReport, PipelineStats, Refused, SpoolStats};

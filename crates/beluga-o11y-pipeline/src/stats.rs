@@ -9,7 +9,7 @@ use beluga_o11y::ExportError;
 /// Two sums hold at every moment:
 ///
 /// - `submitted = accepted + refused.total() + sampled_out`
-/// - `accepted = delivered + rejected + dropped.total() + pending`
+/// - `accepted + recovered = delivered + rejected + dropped.total() + pending`
 ///
 /// `Display` says the same in one line.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,9 @@ pub struct PipelineStats {
     pub submitted: u64,
     /// Calls taken into the queue.
     pub accepted: u64,
+    /// Calls taken up again from a spool: those that earlier processes left there, and dead letters that are sent once
+    /// more. 0 without a spool.
+    pub recovered: u64,
     /// Calls not taken, by reason. Whoever handed them over was told.
     pub refused: Refused,
     /// Calls that are not in the sample.
@@ -31,12 +34,32 @@ pub struct PipelineStats {
     pub dropped: Dropped,
     /// Calls that wait to be sent, are being sent, or are in doubt because no answer came.
     pub pending: u64,
-    /// The memory that the pending calls take up, in bytes, without what the exporter makes of them.
+    /// The memory that the pending calls take up, in bytes, without what the exporter makes of them. Those that wait on
+    /// disk alone take up none.
     pub pending_bytes: u64,
     /// Batches handed to the exporter, first ones and repeated ones.
     pub export_calls: u64,
     /// What the exporter said last that was no success.
     pub last_error: Option<ExportError>,
+    /// What is on disk. All 0 without a spool.
+    pub spool: SpoolStats,
+}
+
+/// What the spool of a pipeline holds, and what it could not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpoolStats {
+    /// Pending calls that are on disk, and so survive the process.
+    pub durable: u64,
+    /// Calls that were accepted although they could not be written to disk, or not in time, ever since the start. They
+    /// are sent like all others, but do not survive the process.
+    pub not_durable: u64,
+    /// The disk space that calls and dead letters take up, in bytes, without the write-ahead log.
+    pub bytes: u64,
+    /// Dead letters that are kept.
+    pub dead_letters: u64,
+    /// Files that were found damaged and set aside.
+    pub set_aside: u64,
 }
 
 /// Calls that were not taken, by reason.
@@ -61,8 +84,11 @@ pub struct Dropped {
     /// To make room for newer ones: [`Overflow::DropOldest`](crate::Overflow::DropOldest).
     pub overflow: u64,
     /// They could not be delivered within
-    /// [`with_max_retry_time`](crate::PipelineBuilder::with_max_retry_time). They are dead letters.
+    /// [`with_max_retry_time`](crate::PipelineBuilder::with_max_retry_time), or the age that a spool keeps them. They are
+    /// dead letters.
     pub expired: u64,
+    /// They waited on disk, and could not be read back.
+    pub damaged: u64,
 }
 
 /// What a flush or a shutdown achieved.
@@ -87,7 +113,7 @@ impl Refused {
 impl Dropped {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.overflow + self.expired
+        self.overflow + self.expired + self.damaged
     }
 }
 
@@ -107,6 +133,9 @@ impl PipelineStats {
 impl fmt::Display for PipelineStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} delivered, {} pending", self.delivered, self.pending)?;
+        if self.spool.durable > 0 {
+            write!(f, " ({} of them on disk)", self.spool.durable)?;
+        }
         let Refused {
             invalid,
             full,
@@ -117,11 +146,14 @@ impl fmt::Display for PipelineStats {
             (self.rejected, "rejected by the backend"),
             (self.dropped.overflow, "dropped for newer ones"),
             (self.dropped.expired, "given up after the retry time"),
+            (self.dropped.damaged, "damaged on disk"),
             (invalid, "refused as invalid"),
             (full, "refused because the queue was full"),
             (closed, "refused after the shutdown"),
             (own_traffic, "refused as the pipeline's own traffic"),
             (self.sampled_out, "not in the sample"),
+            (self.recovered, "recovered from disk"),
+            (self.spool.not_durable, "accepted without being on disk"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
