@@ -285,13 +285,33 @@ impl PipelineBuilder {
             max_memory_bytes: at_least("with_max_memory_bytes", self.max_memory_bytes, 64 * 1024)?,
             max_retry_time: self.max_retry_time,
         };
+        #[cfg(feature = "spool")]
+        let rules = Rules {
+            max_retry_time: match (self.max_retry_time, &self.spool) {
+                (Some(time), Some(spool)) => Some(time.min(spool.max_age())),
+                (time, spool) => time.or(spool.as_ref().map(Spool::max_age)),
+            },
+            ..rules
+        };
         let dead_letters = DeadLetters::new(self.on_dead_letter, self.dead_letter_file)?;
         let intake = Intake {
             overflow: self.overflow,
             sampler: Sampler::new(self.sample_rate, self.keep_errors),
             redactor: self.redactor,
         };
-        let shared = Arc::new(Shared::new(self.exporter.name(), intake, rules));
+        #[cfg(feature = "spool")]
+        let (disk, opening) = {
+            let drops_oldest = self.overflow == Overflow::DropOldest;
+            let spool = self.spool.map(|spool| spool.open(self.exporter.name(), drops_oldest));
+            spool.transpose()?.unzip()
+        };
+        #[cfg(not(feature = "spool"))]
+        let disk = None;
+        let shared = Arc::new(Shared::new(self.exporter.name(), intake, rules, disk));
+        #[cfg(feature = "spool")]
+        if let Some(opening) = opening {
+            opening.start(Arc::clone(&shared))?;
+        }
         worker::spawn(
             Arc::clone(&shared),
             self.exporter,
@@ -324,7 +344,7 @@ impl fmt::Debug for PipelineBuilder {
             .field("redaction", &self.redactor.is_some())
             .field("dead_letters", &self.on_dead_letter.is_some())
             .field("dead_letter_file", &self.dead_letter_file)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

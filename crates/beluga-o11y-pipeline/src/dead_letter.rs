@@ -32,7 +32,7 @@ pub struct DeadLetter {
     pub time: DateTime<Utc>,
 }
 
-/// Why an accepted call was given up. Prints as in JSON: `rejected`, `too_large`, `expired`.
+/// Why an accepted call was given up. Prints as in JSON: `rejected`, `too_large`, `expired`, `overflow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -42,8 +42,10 @@ pub enum LossReason {
     /// By itself it is too large for the backend.
     TooLarge,
     /// It could not be delivered within
-    /// [`with_max_retry_time`](crate::PipelineBuilder::with_max_retry_time).
+    /// [`with_max_retry_time`](crate::PipelineBuilder::with_max_retry_time), or the age up to which a spool keeps calls.
     Expired,
+    /// It waited on disk and made room for newer ones: [`Overflow::DropOldest`](crate::Overflow::DropOldest).
+    Overflow,
 }
 
 impl fmt::Display for LossReason {
@@ -52,6 +54,7 @@ impl fmt::Display for LossReason {
             Self::Rejected => "rejected",
             Self::TooLarge => "too_large",
             Self::Expired => "expired",
+            Self::Overflow => "overflow",
         })
     }
 }

@@ -40,9 +40,13 @@ mod builder;
 mod dead_letter;
 mod machine;
 mod names;
+#[cfg(not(feature = "spool"))]
+#[path = "no_spool.rs"]
+mod spool;
 mod panics;
 mod pipeline;
 mod redact;
+mod row;
 mod sample;
 mod shorten;
 mod size;

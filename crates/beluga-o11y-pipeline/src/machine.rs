@@ -49,6 +49,12 @@ impl Rules {
         self.max_batch_bytes.min(self.reserve() / BODY_FACTOR)
     }
 
+    /// The share of the memory that calls have which come back from the disk: enough for the next batch to be ready
+    /// while one is on its way.
+    fn backlog_bytes(&self) -> usize {
+        (2 * self.batch_bytes()).min(self.max_memory_bytes / 8)
+    }
+
     /// The most bytes that a single call may have.
     pub(crate) fn max_item_bytes(&self) -> usize {
         self.max_memory_bytes - self.reserve()
@@ -61,6 +67,8 @@ pub(crate) struct Item<T> {
     pub(crate) value: T,
     pub(crate) bytes: usize,
     pub(crate) shortened: bool,
+    /// It came from the disk, where it had waited.
+    unparked: bool,
     epoch: u64,
     accepted_at: Instant,
     /// How long the backend had already asked to wait when the call came: the longer part is not counted against it.
@@ -162,6 +170,12 @@ pub(crate) struct Machine<T> {
     away: usize,
     /// Bytes of all calls that are pending.
     bytes: usize,
+    /// Calls that wait on disk, and take up no memory.
+    parked: usize,
+    /// Bytes of those that came back from there.
+    unparked_bytes: usize,
+    /// How many of those have not been sent yet.
+    unparked_fresh: usize,
     trouble: Option<Trouble>,
     last_success: Option<Instant>,
     /// All waits that the backend has asked for, together.
@@ -186,6 +200,9 @@ impl<T> Machine<T> {
             asking: false,
             away: 0,
             bytes: 0,
+            parked: 0,
+            unparked_bytes: 0,
+            unparked_fresh: 0,
             trouble: None,
             last_success: None,
             ordered_wait: Duration::ZERO,
@@ -203,6 +220,10 @@ impl<T> Machine<T> {
 
     /// How many calls are pending: waiting, on their way, or lost and not released yet.
     pub(crate) fn pending(&self) -> usize {
+        self.in_memory() + self.parked
+    }
+
+    fn in_memory(&self) -> usize {
         let again: usize = self.again.iter().map(|batch| batch.items.len()).sum();
         self.fresh.len() + again + self.away
     }
@@ -211,7 +232,16 @@ impl<T> Machine<T> {
         self.bytes
     }
 
+    /// Whether there is room for a new call, beside those that wait on disk and want to come back.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let kept = match self.parked {
+            0 => 0,
+            _ => self.rules.backlog_bytes().saturating_sub(self.unparked_bytes),
+        };
+        self.fits(bytes.saturating_add(kept))
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
         let bodies = self.bodies();
         self.bytes.saturating_add(bytes).saturating_add(bodies) <= self.rules.max_memory_bytes
     }
@@ -225,26 +255,77 @@ impl<T> Machine<T> {
 
     /// Takes a call in, whether there is room or not. Returns whether the worker has to be woken.
     pub(crate) fn push(&mut self, value: T, bytes: usize, now: Instant) -> bool {
-        self.fresh.push_back(Item {
+        let item = Item {
             value,
             bytes,
             shortened: false,
+            unparked: false,
             epoch: self.epochs.enter(),
             accepted_at: now,
             ordered_before: self.ordered_wait - self.ordered(now),
-        });
-        self.fresh_bytes += bytes;
-        self.bytes += bytes;
+        };
+        self.enqueue(item)
+    }
+
+    fn enqueue(&mut self, item: Item<T>) -> bool {
+        self.fresh_bytes += item.bytes;
+        self.bytes += item.bytes;
+        self.fresh.push_back(item);
         self.arrived = true;
         let wake = match self.wake {
             Wake::Never => false,
-            Wake::WhenFull => self.is_full(),
+            Wake::WhenFull => self.is_full() || self.unparked_fresh > 0,
             Wake::WhenAny => true,
         };
         if wake {
             self.wake = Wake::Never;
         }
         wake
+    }
+
+    /// So many calls wait on disk from now on. Returns what they come back with.
+    pub(crate) fn park(&mut self, calls: usize) -> u64 {
+        self.parked += calls;
+        self.epochs.enter_all(calls as u64)
+    }
+
+    /// Whether a call of that size may come back from the disk now. A share of the memory is theirs; of the rest they
+    /// take none, so that they do not keep out new calls.
+    pub(crate) fn may_unpark(&self, bytes: usize) -> bool {
+        // One that is larger than all the share goes alone. One that is larger than all the memory was accepted when
+        // there was more.
+        self.unparked_bytes == 0 && (bytes > self.rules.backlog_bytes() || self.bytes == 0)
+            || self.unparked_bytes.saturating_add(bytes) <= self.rules.backlog_bytes()
+                && self.fits(bytes)
+    }
+
+    /// Takes in a call that has waited on disk for so long. Returns whether the worker has to be woken.
+    pub(crate) fn unpark(
+        &mut self,
+        value: T,
+        bytes: usize,
+        epoch: u64,
+        age: Duration,
+        now: Instant,
+    ) -> bool {
+        self.parked -= 1;
+        self.unparked_bytes += bytes;
+        self.unparked_fresh += 1;
+        self.enqueue(Item {
+            value,
+            bytes,
+            shortened: false,
+            unparked: true,
+            epoch,
+            accepted_at: now.checked_sub(age).unwrap_or(now),
+            ordered_before: self.ordered_wait - self.ordered(now),
+        })
+    }
+
+    /// Calls that have waited on disk are accounted for elsewhere from now on.
+    pub(crate) fn release_parked(&mut self, epoch: u64, calls: usize) {
+        self.parked -= calls;
+        self.epochs.leave_all(epoch, calls as u64);
     }
 
     /// How long the backend still wants to be left alone.
@@ -265,6 +346,7 @@ impl<T> Machine<T> {
         let again = self.again.drain(..).flat_map(|batch| batch.items);
         let items: Vec<_> = again.chain(self.fresh.drain(..)).collect();
         self.fresh_bytes = 0;
+        self.unparked_fresh = 0;
         self.away += items.len();
         items.into_iter().map(|item| item.value).collect()
     }
@@ -285,11 +367,11 @@ impl<T> Machine<T> {
             None => {
                 let item = self.fresh.pop_front()?;
                 self.fresh_bytes -= item.bytes;
+                self.unparked_fresh -= usize::from(item.unparked);
                 item
             }
         };
-        self.bytes -= item.bytes;
-        self.epochs.leave(item.epoch);
+        self.leave(&item);
         Some(item.value)
     }
 
@@ -390,6 +472,7 @@ impl<T> Machine<T> {
             }
             count += 1;
             bytes += item.bytes;
+            self.unparked_fresh -= usize::from(item.unparked);
         }
         self.fresh_bytes -= bytes;
         Batch::new(self.fresh.drain(..count).collect(), now)
@@ -404,6 +487,8 @@ impl<T> Machine<T> {
         self.fresh.front().is_some_and(|oldest| {
             self.closing
                 || self.is_full()
+                // It has waited long enough.
+                || self.unparked_fresh > 0
                 || self.epochs.is_closed(oldest.epoch)
                 || now.saturating_duration_since(oldest.accepted_at) >= self.rules.max_batch_delay
         })
@@ -586,12 +671,18 @@ impl<T> Machine<T> {
     pub(crate) fn again(&mut self, mut item: Item<T>, bytes: usize, now: Instant) {
         self.away -= 1;
         self.bytes = self.bytes - item.bytes + bytes;
+        if item.unparked {
+            self.unparked_bytes = self.unparked_bytes - item.bytes + bytes;
+        }
         item.bytes = bytes;
         self.again.push_front(Batch::new(vec![item], now));
     }
 
     fn leave(&mut self, item: &Item<T>) {
         self.bytes -= item.bytes;
+        if item.unparked {
+            self.unparked_bytes -= item.bytes;
+        }
         self.epochs.leave(item.epoch);
     }
 }

@@ -21,9 +21,12 @@ use crate::{
     FlushReport, Overflow, PipelineBuilder, PipelineStats,
     machine::{Machine, Rules},
     redact::Redactor,
+    row::{Entry, Row},
     sample::Sampler,
     size::size,
+    spool::Disk,
 };
+use crate::LossReason;
 
 thread_local! {
     /// In the thread of a pipeline: which one's; 0 in all others.
@@ -54,6 +57,7 @@ struct Handle {
 pub(crate) struct Shared {
     pub(crate) name: String,
     intake: Intake,
+    pub(crate) disk: Option<Disk>,
     state: Mutex<State>,
     /// Wakes the worker.
     pub(crate) wake: Notify,
@@ -73,7 +77,7 @@ pub(crate) struct Intake {
 }
 
 pub(crate) struct State {
-    pub(crate) machine: Machine<Arc<LLMCallData>>,
+    pub(crate) machine: Machine<Entry>,
     /// Without what the machine knows itself: pending.
     pub(crate) stats: PipelineStats,
     /// No call is taken any more.
@@ -82,6 +86,8 @@ pub(crate) struct State {
     pub(crate) abandoned: bool,
     /// The first loss of each kind, for the worker to warn of.
     pub(crate) losses: Losses,
+    /// What was given up on disk, for the worker to tell of.
+    pub(crate) fallen: Vec<Fallen>,
     /// Futures that wait for a flush.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     /// Threads that wait for a flush, and for room. To wake nobody would be a system call all the same.
@@ -91,6 +97,15 @@ pub(crate) struct State {
     gave_up: Option<GaveUp>,
     /// The worker has ended.
     gone: bool,
+}
+
+/// A call that had waited on disk and was given up there. It is pending until the worker has told of it.
+#[derive(Debug)]
+pub(crate) struct Fallen {
+    pub(crate) call: Arc<LLMCallData>,
+    pub(crate) reason: LossReason,
+    pub(crate) error: ExportError,
+    pub(crate) epoch: u64,
 }
 
 struct GaveUp {
@@ -162,7 +177,16 @@ impl Pipeline {
 
     /// What became of all calls, at this moment.
     pub fn stats(&self) -> PipelineStats {
-        self.0.shared.lock().stats()
+        self.0.shared.stats(&self.0.shared.lock())
+    }
+
+    /// Makes calls again of all dead letters that the spool keeps, and returns how many there were. They are sent soon.
+    /// Without a spool there are none.
+    ///
+    /// Do it when the reason is gone: a limit was raised, an exporter mended.
+    pub fn send_dead_letters_again(&self) -> u64 {
+        let disk = self.0.shared.disk.as_ref();
+        disk.map_or(0, Disk::send_dead_letters_again)
     }
 
     /// Waits until everything accepted so far is settled, at most this long, and tells what came of it. What waits for
@@ -252,19 +276,24 @@ impl Drop for Handle {
                 gave_up.accepted == state.stats.accepted && gave_up.at.elapsed() < JUST_NOW
             });
             let waited = gave_up.map_or(Duration::ZERO, |gave_up| gave_up.waited);
-            (state.closed, waited, state.stats())
+            (state.closed, waited, self.shared.stats(&state))
         };
+        let mut settled = false;
         if !closed {
             self.shared.close();
             let patience = self.drop_timeout.saturating_sub(waited);
             let report = self.shared.flush_within(patience);
             self.shared.log_sum(&report.stats);
+            settled = report.stats.pending == 0;
         } else if stats.refused.closed > 0 {
             // They came after the sum was logged.
             self.shared.log_sum(&stats);
         }
         self.shared.lock().abandoned = true;
         self.shared.wake.notify_one();
+        if settled {
+            self.shared.close_disk(Instant::now());
+        }
     }
 }
 
@@ -291,16 +320,18 @@ impl Drop for FlushGuard {
 }
 
 impl Shared {
-    pub(crate) fn new(name: &str, intake: Intake, rules: Rules) -> Self {
+    pub(crate) fn new(name: &str, intake: Intake, rules: Rules, disk: Option<Disk>) -> Self {
         Self {
             name: name.to_owned(),
             intake,
+            disk,
             state: Mutex::new(State {
                 machine: Machine::new(rules),
                 stats: PipelineStats::default(),
                 closed: false,
                 abandoned: false,
                 losses: Losses::default(),
+                fallen: Vec::new(),
                 flushes: Vec::new(),
                 waiting_for_flush: 0,
                 waiting_for_room: 0,
@@ -343,7 +374,8 @@ impl Shared {
         }
     }
 
-    /// Queues a call, where need be after having made room for it. Returns whether the worker has to be woken.
+    /// Writes a call to disk, if there is one for it, and queues it, where need be after having made room for it.
+    /// Returns whether the worker has to be woken.
     fn accept(&self, call: Arc<LLMCallData>) -> Result<bool, Refusal> {
         let bytes = size(&call);
         let mut give_up_at = None;
@@ -351,34 +383,61 @@ impl Shared {
         let mut dropped = Vec::new();
         let _settled;
         let mut state = self.lock();
+        let mut row = None;
+        if let Some(disk) = &self.disk {
+            check(&state, bytes)?;
+            drop(state);
+            row = disk.write(&call);
+            state = self.lock();
+        }
+        let durable = row.filter(|row| row.durable);
         loop {
-            if state.closed {
-                return Err(Refusal::Closed);
+            // Nobody can take back what is on disk.
+            if durable.is_none()
+                && let Err(refusal) = check(&state, bytes)
+            {
+                self.forget(row);
+                return Err(refusal);
             }
-            let limit = state.machine.rules().max_item_bytes();
-            if bytes > limit {
-                return Err(Refusal::TooLarge { bytes, limit });
-            }
-            if state.machine.has_room(bytes) {
+            if state.machine.has_room(bytes) && !state.gone {
                 state.stats.submitted += 1;
                 state.stats.accepted += 1;
+                if self.disk.is_some() && durable.is_none() {
+                    state.stats.spool.not_durable += 1;
+                }
                 if !dropped.is_empty() {
                     _settled = self.settle(&mut state);
                 }
-                return Ok(state.machine.push(call, bytes, Instant::now()));
+                let entry = Entry { call, row };
+                return Ok(state.machine.push(entry, bytes, Instant::now()));
+            }
+            if let (Some(row), Some(disk)) = (durable, &self.disk) {
+                state.stats.submitted += 1;
+                state.stats.accepted += 1;
+                disk.park(row, state.machine.park(1));
+                if state.machine.may_unpark(bytes) {
+                    disk.wake();
+                }
+                return Ok(false);
             }
             match self.intake.overflow {
-                Overflow::RefuseNew => return Err(Refusal::Full),
+                Overflow::RefuseNew => {
+                    self.forget(row);
+                    return Err(Refusal::Full);
+                }
                 Overflow::DropOldest => {
                     // Not in vain: what is on its way cannot be dropped.
-                    if !state.machine.can_make_room(bytes) {
+                    let oldest = match state.machine.can_make_room(bytes) {
+                        true => state.machine.pop_oldest(),
+                        false => None,
+                    };
+                    let Some(oldest) = oldest else {
+                        self.forget(row);
                         return Err(Refusal::Full);
-                    }
-                    let oldest = state.machine.pop_oldest().ok_or(Refusal::Full)?;
+                    };
+                    self.forget(oldest.row);
                     dropped.push(oldest);
-                    state.stats.dropped.overflow += 1;
-                    let what = || "dropped to make room for newer ones".to_owned();
-                    if state.losses.note("overflow", what, None) {
+                    if state.note_overflow() {
                         self.wake.notify_one();
                     }
                 }
@@ -388,6 +447,7 @@ impl Shared {
                     let left = give_up_at.saturating_duration_since(now);
                     // The worker would wait for itself.
                     if left.is_zero() || WORKER_OF.get() == self.identity() {
+                        self.forget(row);
                         return Err(Refusal::Full);
                     }
                     state.waiting_for_room += 1;
@@ -399,6 +459,13 @@ impl Shared {
                     state.waiting_for_room -= 1;
                 }
             }
+        }
+    }
+
+    /// What is on disk of it is not needed any more.
+    fn forget(&self, row: Option<Row>) {
+        if let (Some(disk), Some(row)) = (&self.disk, row) {
+            disk.settle([row]);
         }
     }
 
@@ -449,11 +516,15 @@ impl Shared {
 
     fn flush_within(&self, deadline: Duration) -> FlushReport {
         let until = later(Instant::now(), deadline);
+        // The worker would wait for itself.
+        let patient = WORKER_OF.get() != self.identity();
+        let disk = self.disk.as_ref().filter(|_| patient);
+        if let Some(disk) = disk {
+            disk.adopted_by(until);
+        }
         let mut state = self.lock();
         let epoch = state.machine.flush(Instant::now());
         self.wake.notify_one();
-        // The worker would wait for itself.
-        let patient = WORKER_OF.get() != self.identity();
         while patient && !state.gone && !state.machine.is_settled(epoch) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -475,9 +546,14 @@ impl Shared {
                 accepted: state.stats.accepted,
             });
         }
+        if let Some(disk) = disk {
+            drop(state);
+            disk.cleared_by(until);
+            state = self.lock();
+        }
         FlushReport {
             pending,
-            stats: state.stats(),
+            stats: self.stats(&state),
         }
     }
 
@@ -531,11 +607,24 @@ impl Shared {
 
     fn shutdown(&self, deadline: Duration) -> FlushReport {
         self.close();
+        let until = later(Instant::now(), deadline);
         let report = self.flush_within(deadline);
         self.stop.store(true, Ordering::Release);
         self.wake.notify_one();
+        self.close_disk(until);
         self.log_sum(&report.stats);
         report
+    }
+
+    /// Lets go of the files, so that the next pipeline can take them over.
+    fn close_disk(&self, until: Instant) {
+        const LEAST: Duration = Duration::from_millis(100);
+        if let Some(disk) = &self.disk {
+            disk.close();
+            if WORKER_OF.get() != self.identity() {
+                disk.closed_by(until.max(Instant::now() + LEAST));
+            }
+        }
     }
 
     fn log_sum(&self, stats: &PipelineStats) {
@@ -581,6 +670,25 @@ impl Shared {
         let settled = self.settle(&mut state);
         drop(state);
         drop((calls, settled));
+        if let Some(disk) = &self.disk {
+            disk.close();
+        }
+    }
+
+    fn stats(&self, state: &State) -> PipelineStats {
+        let mut stats = PipelineStats {
+            pending: state.machine.pending() as u64,
+            pending_bytes: state.machine.pending_bytes() as u64,
+            ..state.stats.clone()
+        };
+        if let Some(disk) = &self.disk {
+            let not_durable = stats.spool.not_durable;
+            stats.spool = disk.stats();
+            stats.spool.not_durable = not_durable;
+            // What was just settled is not deleted yet.
+            stats.spool.durable = stats.spool.durable.min(stats.pending);
+        }
+        stats
     }
 
     /// Tells this pipeline from all others in the process.
@@ -590,13 +698,32 @@ impl Shared {
 }
 
 impl State {
-    fn stats(&self) -> PipelineStats {
-        PipelineStats {
-            pending: self.machine.pending() as u64,
-            pending_bytes: self.machine.pending_bytes() as u64,
-            ..self.stats.clone()
-        }
+    /// Returns whether it is the first of its kind.
+    fn note_overflow(&mut self) -> bool {
+        self.stats.dropped.overflow += 1;
+        let what = || "dropped to make room for newer ones".to_owned();
+        self.losses.note("overflow", what, None)
     }
+
+    /// Calls that waited on disk cannot be read.
+    #[cfg(feature = "spool")]
+    pub(crate) fn note_damaged(&mut self, calls: u64) {
+        self.stats.dropped.damaged += calls;
+        let what = || "found damaged on disk and not sent".to_owned();
+        self.losses.note("damaged", what, None);
+    }
+}
+
+/// Whether a call of that size can be taken at all.
+fn check(state: &State, bytes: usize) -> Result<(), Refusal> {
+    if state.closed {
+        return Err(Refusal::Closed);
+    }
+    let limit = state.machine.rules().max_item_bytes();
+    if bytes > limit {
+        return Err(Refusal::TooLarge { bytes, limit });
+    }
+    Ok(())
 }
 
 /// A moment that far away; a year if it is further than that.

@@ -2,8 +2,151 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
+
+use beluga_o11y::LLMCallData;
+
+use crate::{
+    DeadLetter, PipelineError, SpoolStats, pipeline::Shared, row::Row,
+};
+
+use desk::Desk;
+use directory::{Directory, DirectoryError, InUse};
+use keeper::Keeper;
+use store::Letter;
+
+mod desk;
+mod directory;
+mod keeper;
+mod store;
+
+/// The spool of a pipeline, as the pipeline sees it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    desk: Arc<Desk>,
+}
+
+/// What is needed to start the spool's thread.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    desk: Arc<Desk>,
+    directory: Option<(Directory, InUse)>,
+}
+
+impl Spool {
+    /// Finds out whether the directory can be used.
+    pub(crate) fn open(
+        self,
+        exporter: &str,
+        drops_oldest: bool,
+    ) -> Result<(Disk, Opening), PipelineError> {
+        const LEAST_BYTES: u64 = 1 << 20;
+        let setting = |setting, problem: String| PipelineError::Setting { setting, problem };
+        if self.max_bytes < LEAST_BYTES {
+            let problem = format!("{} is less than {LEAST_BYTES}", self.max_bytes);
+            return Err(setting("Spool::with_max_bytes", problem));
+        }
+        let directory = match Directory::prepare(&self.directory, exporter) {
+            Ok(directory) => {
+                let in_use = InUse::new(directory.path()).ok_or_else(|| {
+                    let problem = format!(
+                        "{} is in use by another pipeline of this process, whose calls it would mix up with its own at \
+                         the next start; give each pipeline a directory of its own",
+                        directory.path().display()
+                    );
+                    setting("with_spool", problem)
+                })?;
+                Some((directory, in_use))
+            }
+            Err(problem @ DirectoryError::Unfit { .. }) => {
+                return Err(setting("with_spool", problem.to_string()));
+            }
+            // Perhaps it can be made later.
+            Err(DirectoryError::Io { .. }) => None,
+        };
+        let desk = Arc::new(Desk::new(self, drops_oldest));
+        let disk = Disk { desk: Arc::clone(&desk) };
+        Ok((disk, Opening { desk, directory }))
+    }
+}
+
+impl Opening {
+    /// Makes the file, and starts the thread.
+    pub(crate) fn start(self, shared: Arc<Shared>) -> Result<(), PipelineError> {
+        let name = format!("o11y-disk-{}", shared.name.replace('\0', ""));
+        let keeper = Keeper::new(self.desk, shared, self.directory);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || keeper.run())
+            .map_err(PipelineError::Thread)?;
+        Ok(())
+    }
+}
+
+impl Disk {
+    /// Writes a call, and waits for it, at most as long as was set. Returns where it is, if it may be there.
+    pub(crate) fn write(&self, call: &LLMCallData) -> Option<Row> {
+        let json = serde_json::to_vec(call).ok()?;
+        self.desk.write(json)
+    }
+
+    /// That call waits on disk alone from now on.
+    pub(crate) fn park(&self, row: Row, epoch: u64) {
+        self.desk.park(row, epoch);
+    }
+
+    /// These calls have left the pipeline.
+    pub(crate) fn settle(&self, rows: impl IntoIterator<Item = Row>) {
+        self.desk.settle(rows, None);
+    }
+
+    /// That call has left the pipeline, and is kept as a dead letter.
+    pub(crate) fn bury(&self, row: Option<Row>, letter: &DeadLetter) {
+        self.desk.settle(row, Letter::new(letter));
+    }
+
+    /// There may be room for calls that wait on disk.
+    pub(crate) fn wake(&self) {
+        self.desk.wake();
+    }
+
+    pub(crate) fn stats(&self) -> SpoolStats {
+        self.desk.lock().stats
+    }
+
+    /// Asks for the dead letters to be sent again. Returns how many there are.
+    pub(crate) fn send_dead_letters_again(&self) -> u64 {
+        let mut state = self.desk.lock();
+        state.send_again = true;
+        let count = state.stats.dead_letters;
+        drop(state);
+        self.desk.wake();
+        count
+    }
+
+    /// Waits until it is known what earlier processes have left.
+    pub(crate) fn adopted_by(&self, until: Instant) {
+        self.desk.adopted_by(until);
+    }
+
+    /// Waits until what has left the pipeline is deleted.
+    pub(crate) fn cleared_by(&self, until: Instant) {
+        self.desk.cleared_by(until);
+    }
+
+    /// Lets go of the files.
+    pub(crate) fn close(&self) {
+        self.desk.close();
+    }
+
+    /// Waits until the files are free.
+    pub(crate) fn closed_by(&self, until: Instant) {
+        self.desk.closed_by(until);
+    }
+}
 
 /// Where and how a pipeline keeps calls on disk until its backend has taken them:
 /// [`with_spool`](crate::PipelineBuilder::with_spool).
@@ -20,11 +163,11 @@ use std::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spool {
-    pub(crate) directory: PathBuf,
-    pub(crate) durability: Durability,
-    pub(crate) max_bytes: u64,
-    pub(crate) max_age: Duration,
-    pub(crate) write_timeout: Duration,
+    directory: PathBuf,
+    durability: Durability,
+    max_bytes: u64,
+    max_age: Duration,
+    write_timeout: Duration,
 }
 
 /// What an accepted call survives.
@@ -80,6 +223,12 @@ impl Spool {
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
+    }
+}
+
+impl Spool {
+    pub(crate) fn max_age(&self) -> Duration {
+        self.max_age
     }
 }
 

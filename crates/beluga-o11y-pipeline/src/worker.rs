@@ -16,13 +16,14 @@ use crate::{
     dead_letter::DeadLetters,
     machine::{Batch, Finished, Item, Lost, Next},
     panics::{caught, discard},
-    pipeline::{Loss, Shared, WORKER_OF},
+    pipeline::{Fallen, Loss, Shared, State, WORKER_OF},
+    row::Entry,
     shorten::shorten,
     size::size,
+    spool::Disk,
 };
 
-type Call = Arc<LLMCallData>;
-type Exported = (Batch<Call>, Result<BatchReport, ExportError>);
+type Exported = (Batch<Entry>, Result<BatchReport, ExportError>);
 
 /// How the worker goes about it.
 pub(crate) struct Ways {
@@ -87,6 +88,7 @@ impl Worker {
         let timeout = self.ways.export_timeout;
         let name = self.shared.name.clone();
         while !self.shared.stop.load(Ordering::Acquire) {
+            self.tell_of_fallen();
             let Some(next) = self.next() else { break };
             let until = match next {
                 Next::Send(batch) => {
@@ -111,7 +113,7 @@ impl Worker {
     }
 
     /// Nothing if the work is done for good.
-    fn next(&self) -> Option<Next<Call>> {
+    fn next(&self) -> Option<Next<Entry>> {
         self.warn();
         let mut state = self.shared.lock();
         if state.abandoned && state.machine.pending() == 0 {
@@ -124,7 +126,7 @@ impl Worker {
         Some(next)
     }
 
-    fn finish(&mut self, batch: Batch<Call>, result: Result<BatchReport, ExportError>) {
+    fn finish(&mut self, batch: Batch<Entry>, result: Result<BatchReport, ExportError>) {
         let error = match &result {
             Ok(report) => report.failures.first().map(|failure| &failure.error),
             Err(error) => Some(error),
@@ -141,19 +143,23 @@ impl Worker {
             (finished, self.shared.settle(&mut state), old)
         };
         drop((settled, old));
+        if let Some(disk) = &self.shared.disk {
+            // Also if none of them was there: there is room for others now.
+            disk.settle(finished.delivered.iter().filter_map(|item| item.value.row));
+        }
         self.log(&finished);
         for (item, lost) in finished.lost {
             self.lose(item, lost);
         }
     }
 
-    fn lose(&mut self, mut item: Item<Call>, lost: Lost) {
+    fn lose(&mut self, mut item: Item<Entry>, lost: Lost) {
         let (reason, error) = match lost {
             Lost::TooLarge(error) => {
                 let may_shorten = self.ways.oversize == Oversize::Shorten && !item.shortened;
-                if let Some(short) = may_shorten.then(|| shorten(&item.value)).flatten() {
+                if let Some(short) = may_shorten.then(|| shorten(&item.value.call)).flatten() {
                     let bytes = size(&short);
-                    item.value = Arc::new(short);
+                    item.value.call = Arc::new(short);
                     item.shortened = true;
                     let settled = {
                         let mut state = self.shared.lock();
@@ -169,17 +175,58 @@ impl Worker {
             Lost::Expired(error) => (LossReason::Expired, error),
         };
         let letter = DeadLetter {
-            call: Arc::clone(&item.value),
+            call: Arc::clone(&item.value.call),
             reason,
             error,
             time: SystemTime::now().into(),
         };
+        self.give_up(&letter, |state| state.machine.release(&item), |disk| {
+            disk.bury(item.value.row, &letter);
+        });
+    }
+
+    /// Tells of what was given up on disk.
+    fn tell_of_fallen(&mut self) {
+        if self.shared.disk.is_none() {
+            return;
+        }
+        let fallen = std::mem::take(&mut self.shared.lock().fallen);
+        let any = !fallen.is_empty();
+        for Fallen { call, reason, error, epoch } in fallen {
+            let letter = DeadLetter {
+                call,
+                reason,
+                error,
+                time: SystemTime::now().into(),
+            };
+            self.give_up(&letter, |state| state.machine.release_parked(epoch, 1), |_| {});
+        }
+        if any && let Some(disk) = &self.shared.disk {
+            // It waits with the next ones.
+            disk.wake();
+        }
+    }
+
+    fn give_up(
+        &mut self,
+        letter: &DeadLetter,
+        release: impl FnOnce(&mut State),
+        bury: impl FnOnce(&Disk),
+    ) {
         // Told before it is counted: who sees the count can look.
-        let told = self.ways.dead_letters.tell(&letter);
+        let told = self.ways.dead_letters.tell(letter);
+        if let Some(disk) = &self.shared.disk {
+            bury(disk);
+        }
         let settled = {
             let mut state = self.shared.lock();
-            state.machine.release(&item);
-            let (count, kind, what) = match reason {
+            release(&mut state);
+            let (count, kind, what) = match letter.reason {
+                LossReason::Overflow => (
+                    &mut state.stats.dropped.overflow,
+                    "overflow",
+                    "dropped to make room for newer ones",
+                ),
                 LossReason::Expired => (
                     &mut state.stats.dropped.expired,
                     "expired",
@@ -202,7 +249,7 @@ impl Worker {
         }
     }
 
-    fn log(&self, finished: &Finished<Call>) {
+    fn log(&self, finished: &Finished<Entry>) {
         let name = &self.shared.name;
         if let Some(error) = &finished.trouble {
             say(|| tracing::warn!("{name}: calls are kept and tried again later: {error}"));
@@ -237,11 +284,11 @@ fn say(log: impl FnOnce()) {
 async fn export(
     exporter: &dyn TraceExporter,
     name: String,
-    batch: Batch<Call>,
+    batch: Batch<Entry>,
     timeout: Duration,
 ) -> Exported {
     let result = {
-        let calls: Vec<&LLMCallData> = batch.items.iter().map(|item| &*item.value).collect();
+        let calls: Vec<&LLMCallData> = batch.items.iter().map(|item| &*item.value.call).collect();
         // It is called through `&self` and keeps its own state in order; see MultiExporter.
         let export = async { tokio::time::timeout(timeout, exporter.export_batch(&calls)).await };
         AssertUnwindSafe(export).catch_unwind().await

@@ -25,15 +25,23 @@ impl Default for Epochs {
 
 impl Epochs {
     pub(super) fn enter(&mut self) -> u64 {
-        self.open += 1;
+        self.enter_all(1)
+    }
+
+    pub(super) fn enter_all(&mut self, calls: u64) -> u64 {
+        self.open += calls;
         self.current
     }
 
     pub(super) fn leave(&mut self, epoch: u64) {
+        self.leave_all(epoch, 1);
+    }
+
+    pub(super) fn leave_all(&mut self, epoch: u64, calls: u64) {
         if epoch == self.current {
-            self.open -= 1;
+            self.open -= calls;
         } else if let Some(pending) = self.closed.get_mut(&epoch) {
-            *pending -= 1;
+            *pending -= calls;
             if *pending == 0 {
                 self.closed.remove(&epoch);
             }

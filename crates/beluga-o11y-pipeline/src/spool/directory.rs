@@ -1,0 +1,326 @@
+//! Where the files of a spool are, and who holds them.
+//!
+//! Below the directory that the program names, each exporter has one of its own, which only its owner can look into. A
+//! file `<name>.db` belongs to the process that holds the lock of `<name>.lock`. That is a file beside it because SQLite
+//! has locks of its own in the database, which on Unix are gone as soon as anything else in the process closes it.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    process,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+/// The directory of one exporter.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DirectoryError {
+    /// It is not fit for secrets: for the program's author to mend.
+    #[error("{} {}", path.display(), problem)]
+    Unfit { path: PathBuf, problem: String },
+    /// It may be usable later.
+    #[error("{}: {}", path.display(), source)]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// A file that this process holds.
+#[derive(Debug)]
+pub(super) struct Claim {
+    path: PathBuf,
+    /// Held until it is closed, by the end of the process at the latest.
+    lock: File,
+}
+
+/// A directory that a pipeline of this process uses.
+#[derive(Debug)]
+pub(super) struct InUse(PathBuf);
+
+static IN_USE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+impl InUse {
+    /// Nothing if another pipeline of this process uses it.
+    pub(super) fn new(directory: &Path) -> Option<Self> {
+        let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = in_use.insert(directory.to_owned());
+        new.then(|| Self(directory.to_owned()))
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.remove(&self.0);
+    }
+}
+
+impl Directory {
+    /// Makes the directory of that exporter if need be, and looks whether it is safe.
+    pub(super) fn prepare(root: &Path, exporter: &str) -> Result<Self, DirectoryError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DirectoryError::Io { path, source }
+        };
+        make(root, true).map_err(io(root))?;
+        let metadata = look(root)?;
+        if is_shared(&metadata) {
+            return Err(unfit(
+                root,
+                "can be written to by everybody; name a directory of the program's own",
+            ));
+        }
+        // A link further up is the administrator's; SQLite follows none at all.
+        let root = fs::canonicalize(root).map_err(io(root))?;
+        let path = root.join(file_name_of(exporter));
+        make(&path, false).map_err(io(&path))?;
+        let metadata = look(&path)?;
+        make_private(&path, &metadata, 0o700).map_err(io(&path))?;
+        Ok(Self { path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new file, empty.
+    pub(super) fn create(&self) -> Result<Claim, DirectoryError> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+        let io = |source| DirectoryError::Io { path: self.path.clone(), source };
+        for number in 0..100 {
+            // Sorted by name, the oldest comes first.
+            let name = format!("{now:014}-{}-{number}", process::id());
+            let lock = self.path.join(format!("{name}.lock"));
+            let file = match new_file(&lock) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(io)?,
+            };
+            // Somebody may have taken it for a left one already.
+            if file.try_lock().is_err() {
+                continue;
+            }
+            let claim = Claim { path: self.path.join(format!("{name}.db")), lock: file };
+            if let Err(error) = self.check_owner(&claim).and_then(|()| {
+                new_file(&claim.path).map_err(io)?;
+                Ok(())
+            }) {
+                let _ = claim.remove();
+                return Err(error);
+            }
+            return Ok(claim);
+        }
+        Err(io(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// What we make belongs to us; so must what it lies in.
+    fn check_owner(&self, claim: &Claim) -> Result<(), DirectoryError> {
+        let io = |source| DirectoryError::Io { path: self.path.clone(), source };
+        let ours = owner(&claim.lock.metadata().map_err(io)?);
+        let theirs = owner(&fs::symlink_metadata(&self.path).map_err(io)?);
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(unfit(&self.path, "belongs to another user"))
+    }
+
+    /// The files, oldest first.
+    pub(super) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("db") => files.push(path),
+                // Made or removed halfway.
+                Some("lock") if !path.with_extension("db").exists() => {
+                    if let Ok(Some(claim)) = Claim::lock(path.with_extension("db")) {
+                        let _ = claim.remove();
+                    }
+                }
+                _ => {}
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Takes a file, unless another process holds it.
+    pub(super) fn claim(&self, path: PathBuf) -> Result<Option<Claim>, DirectoryError> {
+        let io = |source| DirectoryError::Io { path: path.clone(), source };
+        let metadata = fs::symlink_metadata(&path).map_err(io)?;
+        if !metadata.is_file() {
+            return Err(unfit(&path, "is not a regular file"));
+        }
+        if owner(&metadata) != owner(&fs::symlink_metadata(&self.path).map_err(io)?) {
+            return Err(unfit(&path, "belongs to another user"));
+        }
+        make_private(&path, &metadata, 0o600).map_err(io)?;
+        Claim::lock(path.clone()).map_err(io)
+    }
+}
+
+impl Claim {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn lock(path: PathBuf) -> io::Result<Option<Self>> {
+        let lock_path = path.with_extension("lock");
+        let lock = match fs::symlink_metadata(&lock_path) {
+            Ok(metadata) if !metadata.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
+            Ok(_) => OpenOptions::new().read(true).write(true).open(&lock_path)?,
+            Err(_) => match new_file(&lock_path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+                other => other?,
+            },
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever held it may have removed it before letting go: then this is the lock of nothing.
+        let same = fs::symlink_metadata(&lock_path)
+            .is_ok_and(|there| lock.metadata().is_ok_and(|ours| is_same(&there, &ours)));
+        Ok(same.then_some(Self { path, lock }))
+    }
+
+    /// Deletes the file, and lets go.
+    pub(super) fn remove(self) -> io::Result<()> {
+        let removed = remove(&self.path);
+        // Without its file, the log is nothing.
+        for suffix in ["-wal", "-shm"] {
+            let _ = remove(&with_suffix(&self.path, suffix));
+        }
+        removed?;
+        remove(&self.path.with_extension("lock"))
+    }
+
+    /// Gives the file another name, under which nobody touches it, and lets go. Returns that name.
+    pub(super) fn set_aside(self) -> io::Result<PathBuf> {
+        let aside = with_suffix(&self.path, ".damaged");
+        fs::rename(&self.path, &aside)?;
+        let log = with_suffix(&self.path, "-wal");
+        if log.exists() {
+            fs::rename(log, with_suffix(&aside, "-wal"))?;
+        }
+        let _ = remove(&with_suffix(&self.path, "-shm"));
+        remove(&self.path.with_extension("lock"))?;
+        Ok(aside)
+    }
+}
+
+fn unfit(path: &Path, problem: &str) -> DirectoryError {
+    DirectoryError::Unfit { path: path.to_owned(), problem: problem.to_owned() }
+}
+
+/// A file name that no other exporter has: what might mean something in a path is escaped.
+fn file_name_of(exporter: &str) -> String {
+    let mut name = String::new();
+    for byte in exporter.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            // Capitals too: on some disks they are the same as small letters.
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.is_empty() { "%".to_owned() } else { name }
+}
+
+fn make(path: &Path, parents: bool) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(parents);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    match builder.create(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+fn look(path: &Path) -> Result<Metadata, DirectoryError> {
+    let metadata = fs::symlink_metadata(path)
+        .map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
+    if metadata.is_symlink() {
+        return Err(unfit(path, "is a symbolic link, which is not followed; name where it leads to"));
+    }
+    if !metadata.is_dir() {
+        return Err(unfit(path, "is not a directory"));
+    }
+    Ok(metadata)
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(unix)]
+fn is_shared(metadata: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mode(metadata) & 0o002 != 0
+}
+
+#[cfg(unix)]
+fn owner(metadata: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(metadata)
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path, metadata: &Metadata, mode: u32) -> io::Result<()> {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    if metadata.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+// Elsewhere what a user's directory allows is inherited, and a file that is open cannot be removed.
+
+#[cfg(not(unix))]
+fn is_shared(_: &Metadata) -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn owner(_: &Metadata) {}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path, _: &Metadata, _: u32) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,807 @@
+//! The thread that looks after the files: deletes what is settled, brings back what waits on disk, takes over what other
+//! processes have left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use beluga_o11y::ExportError;
+
+use super::{
+    desk::{Desk, News, Range, now},
+    directory::{Claim, Directory, DirectoryError, InUse},
+    store::{Store, StoreError, Stored},
+};
+use crate::{
+    LossReason,
+    panics::{caught, discard},
+    pipeline::{Fallen, Shared, WORKER_OF},
+    row::{Entry, Row},
+    size::size,
+};
+
+/// How often to look for files that ended processes have left.
+const ADOPT_EVERY: Duration = Duration::from_secs(60);
+/// How often to look whether somebody else has written to our files.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often to try the disk again.
+const RETRY_EVERY: Duration = super::desk::RETRY_AFTER;
+/// The most rows that are read or deleted at a time: whoever wants to write waits for no more.
+const AT_ONCE: usize = 500;
+const BYTES_AT_ONCE: usize = 512 * 1024;
+/// The most calls that wait for the worker to be told of.
+const MOST_FALLEN: usize = 256;
+/// From this size on, the log must be copied while nobody writes.
+const LARGE_LOG: u64 = 64 << 20;
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) struct Keeper {
+    desk: Arc<Desk>,
+    shared: Arc<Shared>,
+    root: PathBuf,
+    directory: Option<Directory>,
+    in_use: Option<InUse>,
+    /// The file that new calls are written to.
+    own: Option<Own>,
+    /// Files of other processes, and damaged ones.
+    others: BTreeMap<u32, Other>,
+    next_file: u32,
+    /// Files that cannot be used, and were told of.
+    skipped: BTreeSet<PathBuf>,
+    warned_at: Option<Instant>,
+    timers: Timers,
+}
+
+struct Own {
+    file: u32,
+    claim: Claim,
+    /// Reads and copies the log, while calls are written.
+    side: Store,
+}
+
+struct Other {
+    claim: Claim,
+    store: Store,
+    bytes: u64,
+    damaged: bool,
+}
+
+struct Timers {
+    adopt: Instant,
+    expire: Instant,
+    look: Instant,
+    retry: Instant,
+}
+
+impl Timers {
+    /// Whether it is time, and from then on when it will be again.
+    fn due(at: &mut Instant, every: Duration) -> bool {
+        let now = Instant::now();
+        let due = *at <= now;
+        if due {
+            *at = now + every;
+        }
+        due
+    }
+}
+
+impl Keeper {
+    /// Makes the file that calls are written to. If that cannot be done now, it is tried again later.
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        shared: Arc<Shared>,
+        directory: Option<(Directory, InUse)>,
+    ) -> Self {
+        let now = Instant::now();
+        let (directory, in_use) = directory.unzip();
+        let mut keeper = Self {
+            root: desk.spool.directory.clone(),
+            desk,
+            shared,
+            directory,
+            in_use,
+            own: None,
+            others: BTreeMap::new(),
+            next_file: 0,
+            skipped: BTreeSet::new(),
+            warned_at: None,
+            timers: Timers {
+                adopt: now,
+                expire: now,
+                look: now + LOOK_EVERY,
+                retry: now + RETRY_EVERY,
+            },
+        };
+        if keeper.directory.is_some() {
+            keeper.make_own();
+        }
+        keeper
+    }
+
+    /// Until the pipeline is closed.
+    pub(super) fn run(mut self) {
+        WORKER_OF.set(self.shared.identity());
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
+        if let Err(payload) = worked {
+            discard(payload);
+            let name = &self.shared.name;
+            say(|| {
+                tracing::error!("{name}: the spool's thread panicked; calls are kept in memory from now on");
+            });
+        }
+        // Frees the locks first.
+        let desk = Arc::clone(&self.desk);
+        drop(self);
+        desk.closed();
+    }
+
+    fn work(&mut self) {
+        while self.desk.wait_for_work(self.patience()) {
+            self.desk.write_for_others();
+            if self.own.is_none() && Timers::due(&mut self.timers.retry, RETRY_EVERY) {
+                self.repair();
+            }
+            if self.desk.lock().own_damaged {
+                self.replace_own();
+            }
+            self.clear();
+            self.copy_log();
+            self.drop_oldest();
+            if Timers::due(&mut self.timers.adopt, ADOPT_EVERY) {
+                self.adopt();
+                self.desk.adopted();
+            }
+            let expire_every = self.expire_every();
+            if Timers::due(&mut self.timers.expire, expire_every) {
+                self.expire();
+            }
+            self.send_again();
+            self.load();
+            self.remove_empty();
+            self.tell();
+        }
+        self.clear();
+        self.tell();
+        self.close();
+    }
+
+    fn patience(&self) -> Duration {
+        let next = self.timers.adopt.min(self.timers.expire).min(self.timers.look);
+        let wait = next.saturating_duration_since(Instant::now());
+        if self.own.is_none() || !self.desk.lock().settled.is_empty() {
+            return wait.min(RETRY_EVERY);
+        }
+        wait
+    }
+
+    fn expire_every(&self) -> Duration {
+        let age = self.desk.spool.max_age;
+        (age / 20).clamp(Duration::from_millis(100), Duration::from_secs(60))
+    }
+
+    fn tell(&mut self) {
+        while let Some(news) = self.desk.news() {
+            let name = &self.shared.name;
+            // A disk that is sometimes full is told of now and then.
+            let often = self.warned_at.is_some_and(|at| at.elapsed() < WARN_EVERY);
+            match news {
+                News::Trouble(what) if !often => {
+                    self.warned_at = Some(Instant::now());
+                    say(|| {
+                        tracing::warn!(
+                            "{name}: calls cannot be written to the spool and are kept in memory only: {what}"
+                        );
+                    });
+                }
+                News::Over => {
+                    say(|| tracing::info!("{name}: calls are written to the spool again"));
+                }
+                News::Trouble(_) => {}
+            }
+        }
+    }
+
+    fn warn(&self, path: &std::path::Path, what: &str) {
+        let name = &self.shared.name;
+        say(|| tracing::warn!("{name}: spool: {}: {what}", path.display()));
+    }
+
+    fn note_failure(&self, error: &StoreError) {
+        self.desk.note_failure(&mut self.desk.lock(), error);
+    }
+
+    // The file of this process
+
+    fn make_own(&mut self) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let made = directory.create().map_err(|error| match error {
+            DirectoryError::Io { source, .. } => StoreError::Io(source),
+            unfit @ DirectoryError::Unfit { .. } => StoreError::Io(std::io::Error::other(unfit.to_string())),
+        });
+        let made = made.and_then(|claim| {
+            let spool = &self.desk.spool;
+            let open = || {
+                let store = Store::create(claim.path(), spool.durability, spool.write_timeout)?;
+                let side = store.connect_again(spool.write_timeout)?;
+                Ok((store, side))
+            };
+            match open() {
+                Ok(open) => Ok((claim, open)),
+                Err(error) => {
+                    let _ = claim.remove();
+                    Err(error)
+                }
+            }
+        });
+        match made {
+            Ok((claim, (store, side))) => {
+                let file = self.next_file();
+                self.own = Some(Own { file, claim, side });
+                self.desk.exchange_own(Some((file, store)));
+            }
+            Err(error) => self.note_failure(&error),
+        }
+    }
+
+    fn next_file(&mut self) -> u32 {
+        self.next_file += 1;
+        self.next_file
+    }
+
+    /// Tries again what could not be done at the start.
+    fn repair(&mut self) {
+        if self.directory.is_none() {
+            let directory = Directory::prepare(&self.root, &self.shared.name);
+            match directory {
+                Ok(directory) => {
+                    let Some(in_use) = InUse::new(directory.path()) else {
+                        return;
+                    };
+                    self.in_use = Some(in_use);
+                    self.directory = Some(directory);
+                    self.timers.adopt = Instant::now();
+                }
+                Err(error) => {
+                    let error = StoreError::Io(std::io::Error::other(error.to_string()));
+                    return self.note_failure(&error);
+                }
+            }
+        }
+        self.make_own();
+    }
+
+    /// The file is damaged: what can be read of it is sent, and new calls go to another one.
+    fn replace_own(&mut self) {
+        let store = self.desk.exchange_own(None);
+        if let (Some(own), Some(store)) = (self.own.take(), store) {
+            let other = Other { claim: own.claim, store, bytes: 0, damaged: true };
+            self.others.insert(own.file, other);
+        }
+        self.make_own();
+    }
+
+    /// Copies the log into the file.
+    fn copy_log(&mut self) {
+        const ENOUGH: u64 = 4 << 20;
+        let Some(own) = &self.own else { return };
+        if self.desk.lock().log_bytes < ENOUGH {
+            return;
+        }
+        let mut left = own.side.checkpoint();
+        // The log begins anew only when it has been copied to its end.
+        let large = std::fs::metadata(log_of(own.claim.path())).is_ok_and(|log| log.len() > LARGE_LOG);
+        if large {
+            let _pen = self.desk.take_pen();
+            left = own.side.checkpoint();
+        }
+        match left {
+            Ok(left) => self.desk.lock().log_bytes = left.min(ENOUGH / 2),
+            Err(error) => {
+                self.desk.lock().log_bytes = 0;
+                self.note_failure(&error);
+            }
+        }
+    }
+
+    // Calls that are settled
+
+    /// Deletes what is settled, and keeps dead letters.
+    fn clear(&mut self) {
+        let (rows, letters) = {
+            let mut state = self.desk.lock();
+            let work = !state.settled.is_empty() || !state.letters.is_empty();
+            if !work || state.must_wait() {
+                return;
+            }
+            state.clearing = true;
+            (std::mem::take(&mut state.settled), std::mem::take(&mut state.letters))
+        };
+        let mut by_file: BTreeMap<u32, Vec<Row>> = BTreeMap::new();
+        for row in rows {
+            by_file.entry(row.file).or_default().push(row);
+        }
+        let mut failed = Vec::new();
+        let mut buried = !letters.is_empty();
+        let mut letters = Some(letters);
+        if let Some(own) = &self.own {
+            let mut rows = by_file.remove(&own.file).unwrap_or_default();
+            rows.sort_by_key(|row| row.id);
+            let chunks: Vec<&[Row]> = match rows.is_empty() {
+                true => vec![&[]],
+                false => rows.chunks(AT_ONCE).collect(),
+            };
+            for chunk in chunks {
+                let ids: Vec<i64> = chunk.iter().map(|row| row.id).collect();
+                let with = letters.take().unwrap_or_default();
+                if ids.is_empty() && with.is_empty() {
+                    continue;
+                }
+                let pen = self.desk.take_pen();
+                // What is deleted need not be waited for, however durable the rest is.
+                let result = own.side.settle(&ids, &with);
+                drop(pen);
+                // Those who wait for the pen come first.
+                self.desk.write_for_others();
+                match result {
+                    Ok(()) => self.desk.lock().log_bytes += ids.len() as u64 * 1024,
+                    Err(error) => {
+                        failed.extend_from_slice(chunk);
+                        buried = false;
+                        self.note_failed_letters(with);
+                        self.note_own_failure(&error);
+                    }
+                }
+            }
+        }
+        for (file, mut rows) in by_file {
+            let Some(other) = self.others.get(&file).filter(|other| !other.damaged) else {
+                continue;
+            };
+            rows.sort_by_key(|row| row.id);
+            let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+            if let Err(error) = other.store.settle(&ids, &[]) {
+                failed.extend(rows);
+                self.note_failure(&error);
+            }
+        }
+        self.desk.lock().settled.extend(failed);
+        if buried {
+            self.count_letters();
+        }
+        self.measure();
+        self.desk.cleared();
+    }
+
+    fn note_failed_letters(&self, letters: Vec<super::store::Letter>) {
+        const MOST_LETTERS: usize = 100;
+        let mut state = self.desk.lock();
+        state.letters.extend(letters);
+        let too_many = state.letters.len().saturating_sub(MOST_LETTERS);
+        state.letters.drain(..too_many);
+    }
+
+    fn note_own_failure(&self, error: &StoreError) {
+        let mut state = self.desk.lock();
+        if let StoreError::Damaged(_) = error {
+            state.own_damaged = true;
+        }
+        self.desk.note_failure(&mut state, error);
+    }
+
+    /// How much is on disk.
+    fn measure(&mut self) {
+        let mut bytes = 0;
+        for other in self.others.values_mut().filter(|other| !other.damaged) {
+            other.bytes = other.store.used_bytes().unwrap_or(other.bytes);
+            bytes += other.bytes;
+        }
+        if let Some(own) = &self.own {
+            // While nobody writes.
+            let pen = self.desk.take_pen();
+            bytes += own.side.used_bytes().unwrap_or_default();
+            if let Err(error) = own.side.shrink() {
+                self.note_own_failure(&error);
+            }
+            self.desk.lock().stats.bytes = bytes;
+            drop(pen);
+        }
+    }
+
+    fn count_letters(&self) {
+        let others = self.others.values().filter(|other| !other.damaged).map(|other| &other.store);
+        let own = self.own.as_ref().map(|own| &own.side);
+        let count = others.chain(own).map(|store| store.dead_letters().unwrap_or_default()).sum();
+        self.desk.lock().stats.dead_letters = count;
+    }
+
+    // Files of other processes
+
+    fn adopt(&mut self) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let files = match directory.files() {
+            Ok(files) => files,
+            Err(error) => return self.note_failure(&StoreError::Io(error)),
+        };
+        for path in files {
+            let ours = self.own.as_ref().is_some_and(|own| own.claim.path() == path)
+                || self.others.values().any(|other| other.claim.path() == path);
+            if ours || self.skipped.contains(&path) {
+                continue;
+            }
+            let Some(directory) = &self.directory else {
+                return;
+            };
+            match directory.claim(path.clone()) {
+                Ok(None) => {}
+                Ok(Some(claim)) => self.adopt_file(claim),
+                Err(error) => {
+                    self.warn(&path, &format!("not used: {error}"));
+                    self.skipped.insert(path);
+                }
+            }
+        }
+        self.count_letters();
+        self.measure();
+    }
+
+    fn adopt_file(&mut self, claim: Claim) {
+        let path = claim.path().to_owned();
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) && !log_of(&path).exists() {
+            // Its process ended before it had made the tables.
+            let _ = claim.remove();
+            return;
+        }
+        let spool = &self.desk.spool;
+        let opened = Store::open(&path, spool.durability, spool.write_timeout);
+        let (store, contents) = match opened.map(|store| {
+            let contents = store.contents();
+            (store, contents)
+        }) {
+            Ok(opened) => opened,
+            Err(error @ StoreError::Damaged(_)) => return self.set_aside(claim, &error.to_string()),
+            Err(error) => {
+                self.warn(&path, &format!("left as it is: {error}"));
+                self.skipped.insert(path);
+                return;
+            }
+        };
+        let file = self.next_file();
+        let (range, damaged) = match contents {
+            Ok(contents) => {
+                let range = contents.map(|contents| (contents.first, contents.last, Some(contents.count)));
+                (range, false)
+            }
+            Err(StoreError::Damaged(_)) => (Some((i64::MIN, i64::MAX, None)), true),
+            Err(error) => {
+                self.warn(&path, &format!("not used now: {error}"));
+                return;
+            }
+        };
+        if let Some((first, last, count)) = range {
+            let epoch = self.recover(count.unwrap_or_default());
+            self.desk.adopt(Range { file, first, last, count, epoch, adopted: true, backward: false });
+        }
+        if !damaged {
+            let own = self.own.is_some().then(|| self.desk.take_pen());
+            let moved = own.as_ref().and_then(|pen| {
+                pen.own().as_ref().map(|own| own.take_dead_letters(&store))
+            });
+            drop(own);
+            if let Some(Err(error)) = moved {
+                self.note_failure(&error);
+            }
+        }
+        self.others.insert(file, Other { claim, store, bytes: 0, damaged });
+    }
+
+    /// These calls are pending again.
+    fn recover(&self, calls: usize) -> u64 {
+        let mut state = self.shared.lock();
+        state.stats.recovered += calls as u64;
+        state.machine.park(calls)
+    }
+
+    fn set_aside(&self, claim: Claim, why: &str) {
+        let path = claim.path().to_owned();
+        self.desk.lock().stats.set_aside += 1;
+        match claim.set_aside() {
+            Ok(aside) => self.warn(&path, &format!("{why}; kept as {}", aside.display())),
+            Err(error) => self.warn(&path, &format!("{why}; cannot be renamed: {error}")),
+        }
+    }
+
+    /// Removes files that nothing is left in, and sets aside damaged ones from which all has been read.
+    fn remove_empty(&mut self) {
+        let done: Vec<u32> = self
+            .others
+            .iter()
+            .filter(|(file, other)| {
+                !self.desk.has_ranges_of(**file)
+                    && (other.damaged || other.store.is_empty().unwrap_or(false))
+            })
+            .map(|(file, _)| *file)
+            .collect();
+        for file in done {
+            let Some(Other { claim, store, damaged, .. }) = self.others.remove(&file) else {
+                continue;
+            };
+            drop(store);
+            if damaged {
+                self.set_aside(claim, "it is damaged");
+            } else if let Err(error) = claim.remove() {
+                self.note_failure(&StoreError::Io(error));
+            }
+        }
+    }
+
+    // Calls that wait on disk alone
+
+    /// Brings back what there is room for.
+    fn load(&mut self) {
+        self.sweep(|keeper, range, stored| keeper.bring_back(range, stored));
+    }
+
+    /// Gives up what has waited for too long.
+    fn expire(&mut self) {
+        let age = i64::try_from(self.desk.spool.max_age.as_millis()).unwrap_or(i64::MAX);
+        let before = now().saturating_sub(age);
+        self.sweep(|keeper, range, stored| {
+            stored.time < before && keeper.fall(range, stored, LossReason::Expired)
+        });
+        if self.own.is_some() {
+            let pen = self.desk.take_pen();
+            let result = pen.own().as_ref().map_or(Ok(()), |own| own.forget_dead_letters(before));
+            drop(pen);
+            match result {
+                Ok(()) => self.count_letters(),
+                Err(error) => self.note_own_failure(&error),
+            }
+        }
+    }
+
+    /// Gives up what has waited longest, where there is too much.
+    fn drop_oldest(&mut self) {
+        let mut excess = self.desk.excess();
+        if excess == 0 {
+            return;
+        }
+        self.sweep(|keeper, range, stored| {
+            let bytes = stored.bytes as u64;
+            let falls = excess > 0 && keeper.fall(range, stored, LossReason::Overflow);
+            excess = excess.saturating_sub(bytes);
+            falls
+        });
+        self.clear();
+    }
+
+    /// Goes through the calls that wait on disk, oldest first, until one of them stays.
+    fn sweep(&mut self, mut take: impl FnMut(&mut Self, &Range, Stored) -> bool) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let Some(range) = self.desk.front() else {
+                return;
+            };
+            if self.shared.lock().fallen.len() >= MOST_FALLEN {
+                return;
+            }
+            let store = match self.own.as_ref().filter(|own| own.file == range.file) {
+                Some(own) => Some(&own.side),
+                None => self.others.get(&range.file).map(|other| &other.store),
+            };
+            let Some(store) = store else {
+                self.lose(self.desk.give_up(&range));
+                continue;
+            };
+            let (rows, result) = store.read(&range.ids(), range.backward, AT_ONCE, BYTES_AT_ONCE);
+            let nothing_left = rows.is_empty();
+            for stored in rows {
+                let id = stored.id;
+                let mut range = range.clone();
+                // Of a damaged file it is not known how many calls there are until they are read.
+                if range.count.is_none() {
+                    range.epoch = self.recover(1);
+                    self.desk.lock().stats.durable += 1;
+                }
+                let taken = match stored.call {
+                    None => {
+                        self.bury_damaged(&range, &stored);
+                        true
+                    }
+                    Some(_) => take(self, &range, stored),
+                };
+                if !taken {
+                    if range.count.is_none() {
+                        self.unrecover_one(&range);
+                    }
+                    return;
+                }
+                self.desk.advance(id);
+            }
+            match result {
+                Ok(()) if nothing_left => self.lose(self.desk.give_up(&range)),
+                Ok(()) => {}
+                Err(StoreError::Damaged(_)) => {
+                    self.note_damage(range.file);
+                    if range.backward {
+                        self.lose(self.desk.give_up(&range));
+                    } else {
+                        self.desk.turn();
+                    }
+                }
+                Err(error) => return self.note_failure(&error),
+            }
+        }
+    }
+
+    /// It is not there after all, as far as anybody knows.
+    fn unrecover_one(&self, range: &Range) {
+        let mut state = self.shared.lock();
+        state.stats.recovered -= 1;
+        state.machine.release_parked(range.epoch, 1);
+        let settled = self.shared.settle(&mut state);
+        drop(state);
+        drop(settled);
+        self.desk.lose(1);
+    }
+
+    fn note_damage(&mut self, file: u32) {
+        match self.others.get_mut(&file) {
+            Some(other) => other.damaged = true,
+            None => self.desk.lock().own_damaged = true,
+        }
+    }
+
+    fn bring_back(&mut self, range: &Range, stored: Stored) -> bool {
+        let Some(call) = stored.call else {
+            return true;
+        };
+        let bytes = size(&call);
+        let waited = now().saturating_sub(stored.time).max(0).unsigned_abs();
+        let row = Row { file: range.file, id: stored.id, durable: true };
+        let entry = Entry { call: Arc::new(call), row: Some(row) };
+        let mut state = self.shared.lock();
+        if !state.machine.may_unpark(bytes) {
+            return false;
+        }
+        let waited = Duration::from_millis(waited);
+        let wake = state.machine.unpark(entry, bytes, range.epoch, waited, Instant::now());
+        drop(state);
+        if wake {
+            self.shared.wake.notify_one();
+        }
+        true
+    }
+
+    /// The worker tells of it.
+    fn fall(&mut self, range: &Range, stored: Stored, reason: LossReason) -> bool {
+        let Some(call) = stored.call else {
+            return true;
+        };
+        let what = match reason {
+            LossReason::Expired => "it has waited on disk for as long as the spool keeps calls",
+            _ => "the oldest on disk made room for newer ones",
+        };
+        let mut state = self.shared.lock();
+        if state.fallen.len() >= MOST_FALLEN {
+            return false;
+        }
+        state.fallen.push(Fallen {
+            call: Arc::new(call),
+            reason,
+            error: ExportError::temporary(self.shared.name.clone(), what),
+            epoch: range.epoch,
+        });
+        drop(state);
+        self.shared.wake.notify_one();
+        self.desk.settle([Row { file: range.file, id: stored.id, durable: true }], None);
+        true
+    }
+
+    /// A call is not what was written: it is kept as it is, and not sent.
+    fn bury_damaged(&self, range: &Range, stored: &Stored) {
+        let result = match self.others.get(&range.file) {
+            Some(other) if other.damaged => Ok(()),
+            Some(other) => other.store.bury_damaged(stored.id, now()),
+            None => {
+                let pen = self.desk.take_pen();
+                pen.own().as_ref().map_or(Ok(()), |own| own.bury_damaged(stored.id, now()))
+            }
+        };
+        if let Err(error) = result {
+            self.note_failure(&error);
+        }
+        self.count_damaged(range.epoch, 1);
+    }
+
+    /// Calls of that range that cannot be read.
+    fn lose(&self, range: Option<Range>) {
+        if let Some(Range { count: Some(count @ 1..), epoch, .. }) = range {
+            self.count_damaged(epoch, count);
+        }
+    }
+
+    fn count_damaged(&self, epoch: u64, calls: usize) {
+        self.desk.lose(calls);
+        let mut state = self.shared.lock();
+        state.machine.release_parked(epoch, calls);
+        state.note_damaged(calls as u64);
+        let settled = self.shared.settle(&mut state);
+        drop(state);
+        drop(settled);
+        self.shared.wake.notify_one();
+    }
+
+    // Dead letters
+
+    /// Makes calls again of dead letters, where somebody asked for it.
+    fn send_again(&mut self) {
+        let Some(own) = &self.own else {
+            return;
+        };
+        let mut asked = std::mem::take(&mut self.desk.lock().send_again);
+        if asked {
+            let pen = self.desk.take_pen();
+            let marked = pen.own().as_ref().map_or(Ok(0), Store::mark_dead_letters);
+            drop(pen);
+            if let Err(error) = marked {
+                return self.note_own_failure(&error);
+            }
+        } else if Timers::due(&mut self.timers.look, LOOK_EVERY) {
+            asked = own.side.has_dead_letters_to_send().unwrap_or(false);
+        }
+        if !asked {
+            return;
+        }
+        let file = own.file;
+        loop {
+            let first = self.desk.reserve_ids(AT_ONCE);
+            let pen = self.desk.take_pen();
+            let revived = pen.own().as_ref().map_or(Ok(0), |own| own.revive(first, AT_ONCE));
+            drop(pen);
+            match revived {
+                Ok(0) => break,
+                Ok(count) => {
+                    let epoch = self.recover(count);
+                    let last = first + i64::try_from(count).unwrap_or(i64::MAX) - 1;
+                    let count = Some(count);
+                    self.desk.adopt(Range { file, first, last, count, epoch, adopted: true, backward: false });
+                }
+                Err(error) => return self.note_own_failure(&error),
+            }
+        }
+        self.count_letters();
+        self.measure();
+    }
+
+    /// Lets go of all files. What is empty is removed.
+    fn close(&mut self) {
+        let store = self.desk.exchange_own(None);
+        if let (Some(own), Some(store)) = (self.own.take(), store) {
+            let empty = store.is_empty().unwrap_or(false);
+            drop((store, own.side));
+            if empty {
+                let _ = own.claim.remove();
+            }
+        }
+        self.remove_empty();
+        self.others.clear();
+        self.in_use = None;
+    }
+}
+
+fn log_of(path: &std::path::Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+fn say(log: impl FnOnce()) {
+    let _ = caught(log);
+}

@@ -1,0 +1,503 @@
+//! One file of a spool: an SQLite database of calls and dead letters.
+//!
+//! Whatever crashes, SQLite's write-ahead log keeps whole transactions; what a broken disk or a stranger changes, the
+//! checksum of each row finds out.
+
+use std::{io, ops::RangeInclusive, path::Path, time::Duration};
+
+use beluga_o11y::LLMCallData;
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params,
+};
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::{DeadLetter, Durability};
+
+/// "bo11" in ASCII: tells our files from other SQLite databases.
+const APPLICATION_ID: i64 = 0x626F_3131;
+/// The version of the tables. A file with a higher one is left to whoever wrote it.
+const VERSION: i64 = 1;
+/// The form of a record: the JSON form of `LLMCallData`.
+const FORMAT: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE calls (
+        id INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        format INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        record BLOB NOT NULL
+    );
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        error TEXT NOT NULL,
+        status INTEGER,
+        response TEXT,
+        send_again INTEGER NOT NULL DEFAULT 0,
+        accepted INTEGER NOT NULL,
+        format INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        record BLOB NOT NULL
+    );
+    CREATE INDEX dead_letters_to_send ON dead_letters (id) WHERE send_again = 1;
+";
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+}
+
+/// A call as it is written.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: i64,
+    /// When it was accepted, in milliseconds since 1970.
+    pub(super) time: i64,
+    pub(super) json: Vec<u8>,
+}
+
+/// A call as it is read.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) id: i64,
+    pub(super) time: i64,
+    /// Nothing if it is not what was written.
+    pub(super) call: Option<LLMCallData>,
+    /// The size of its record.
+    pub(super) bytes: usize,
+}
+
+/// The calls of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) count: usize,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("it is damaged: {0}")]
+    Damaged(rusqlite::Error),
+    #[error("it is not a spool file")]
+    Foreign,
+    #[error("it was written by a newer version of this library (format {0}, this one knows {VERSION})")]
+    Newer(i64),
+    #[error("{0}")]
+    Sqlite(rusqlite::Error),
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
+
+impl Store {
+    /// Makes the tables in a new, empty file.
+    pub(super) fn create(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
+        let store = Self::connect(path, durability, wait)?;
+        // Before there are pages, or never: gives space back to the disk when asked to.
+        store.connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL")?;
+        store.use_log()?;
+        store.connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES}
+            PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; COMMIT"
+        ))?;
+        Ok(store)
+    }
+
+    /// Opens a file that a process has left.
+    pub(super) fn open(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
+        let store = Self::connect(path, durability, wait)?;
+        let pragma = |name| {
+            let value: i64 = store.connection.pragma_query_value(None, name, |row| row.get(0))?;
+            Ok::<_, StoreError>(value)
+        };
+        if pragma("application_id")? != APPLICATION_ID {
+            return Err(StoreError::Foreign);
+        }
+        let version = pragma("user_version")?;
+        if version > VERSION {
+            return Err(StoreError::Newer(version));
+        }
+        store.use_log()?;
+        // Says whether the tables are there.
+        store.dead_letters()?;
+        Ok(store)
+    }
+
+    /// A second connection to the same file.
+    pub(super) fn connect_again(&self, wait: Duration) -> Result<Self> {
+        let path = self.connection.path().unwrap_or_default();
+        let store = Self::connect(Path::new(path), Durability::Process, wait)?;
+        store.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
+        Ok(store)
+    }
+
+    fn connect(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
+        // One thread at a time, which our own lock sees to.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(wait)?;
+        let synchronous = match durability {
+            Durability::Process => "NORMAL",
+            Durability::Power => "FULL",
+        };
+        connection.execute_batch(&format!("PRAGMA synchronous={synchronous}"))?;
+        Ok(Self { connection })
+    }
+
+    /// The log is copied into the file by whoever has the time, not by whoever submits a call.
+    fn use_log(&self) -> Result<()> {
+        self.connection.execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=16777216",
+        )?;
+        Ok(())
+    }
+
+    /// Writes all of them or none.
+    pub(super) fn insert<'a>(&self, records: impl ExactSizeIterator<Item = &'a Record>) -> Result<()> {
+        let insert = |record: &Record| {
+            let checksum = checksum(record.id, record.time, FORMAT, &record.json);
+            self.connection
+                .prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![record.id, record.time, FORMAT, checksum, record.json])?;
+            Ok::<_, StoreError>(())
+        };
+        if records.len() == 1 {
+            // A transaction by itself.
+            return records.into_iter().try_for_each(insert);
+        }
+        self.all_or_nothing(|| records.into_iter().try_for_each(insert))
+    }
+
+    fn all_or_nothing(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let transaction = rusqlite::Transaction::new_unchecked(
+            &self.connection,
+            TransactionBehavior::Immediate,
+        )?;
+        work()?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Deletes calls, and keeps dead letters, together.
+    pub(super) fn settle(&self, ids: &[i64], letters: &[Letter]) -> Result<()> {
+        self.all_or_nothing(|| {
+            for range in ranges(ids) {
+                self.connection
+                    .prepare_cached("DELETE FROM calls WHERE id BETWEEN ?1 AND ?2")?
+                    .execute(params![range.start(), range.end()])?;
+            }
+            letters.iter().try_for_each(|letter| self.bury(letter))
+        })
+    }
+
+    fn bury(&self, letter: &Letter) -> Result<()> {
+        let checksum = checksum(0, letter.accepted, FORMAT, &letter.json);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO dead_letters
+                    (time, reason, error, status, response, accepted, format, checksum, record)
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                letter.time,
+                letter.reason,
+                letter.error,
+                letter.status,
+                letter.response,
+                letter.accepted,
+                FORMAT,
+                checksum,
+                letter.json
+            ])?;
+        Ok(())
+    }
+
+    /// Moves a call that is not what was written out of the way, as it is.
+    pub(super) fn bury_damaged(&self, id: i64, now: i64) -> Result<()> {
+        self.all_or_nothing(|| {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO dead_letters (time, reason, error, accepted, format, checksum, record)
+                        SELECT ?2, 'damaged', 'spool: the record is not what was written', time, format, checksum, record
+                        FROM calls WHERE id = ?1",
+                )?
+                .execute(params![id, now])?;
+            self.connection
+                .prepare_cached("DELETE FROM calls WHERE id = ?1")?
+                .execute([id])?;
+            Ok(())
+        })
+    }
+
+    /// Nothing if there are no calls.
+    pub(super) fn contents(&self) -> Result<Option<Contents>> {
+        let sql = "SELECT min(id), max(id), count(*) FROM calls";
+        Ok(self.connection.query_row(sql, [], |row| {
+            let ends: (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let count = usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
+            Ok(match ends {
+                (Some(first), Some(last)) => Some(Contents { first, last, count }),
+                _ => None,
+            })
+        })?)
+    }
+
+    /// Reads calls with ids in that range, from one end, until there are so many, or so many bytes of records.
+    pub(super) fn read(
+        &self,
+        ids: &RangeInclusive<i64>,
+        backward: bool,
+        most: usize,
+        most_bytes: usize,
+    ) -> (Vec<Stored>, Result<()>) {
+        let mut stored = Vec::new();
+        let result = self.read_into(&mut stored, ids, backward, most, most_bytes);
+        (stored, result)
+    }
+
+    fn read_into(
+        &self,
+        stored: &mut Vec<Stored>,
+        ids: &RangeInclusive<i64>,
+        backward: bool,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<()> {
+        let sql = if backward {
+            "SELECT * FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3"
+        } else {
+            "SELECT * FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let call = stored_call(row)?;
+            bytes += call.bytes;
+            stored.push(call);
+            if bytes >= most_bytes {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk space in use, without the log.
+    pub(super) fn used_bytes(&self) -> Result<u64> {
+        let pragma = |sql| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            Ok::<_, StoreError>(statement.query_row([], |row| row.get::<_, i64>(0))?)
+        };
+        let pages = pragma("PRAGMA page_count")? - pragma("PRAGMA freelist_count")?;
+        let bytes = pages.max(0).saturating_mul(pragma("PRAGMA page_size")?);
+        Ok(bytes.unsigned_abs())
+    }
+
+    /// How many dead letters there are.
+    pub(super) fn dead_letters(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM dead_letters";
+        let count: i64 = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Whether neither calls nor dead letters are left.
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM calls UNION ALL SELECT 1 FROM dead_letters LIMIT 1";
+        let any = self.connection.prepare_cached(sql)?.query_row([], |_| Ok(()));
+        Ok(any.optional()?.is_none())
+    }
+
+    /// Forgets dead letters from before that time.
+    pub(super) fn forget_dead_letters(&self, before: i64) -> Result<()> {
+        let sql = "DELETE FROM dead_letters WHERE time < ?1";
+        self.connection.prepare_cached(sql)?.execute([before])?;
+        Ok(())
+    }
+
+    /// Moves the dead letters of another file into this one. A crash in the middle may leave one in both.
+    pub(super) fn take_dead_letters(&self, from: &Self) -> Result<()> {
+        const AT_ONCE: usize = 100;
+        loop {
+            let letters = from.all_letters(AT_ONCE)?;
+            let Some((last, _)) = letters.last() else {
+                return Ok(());
+            };
+            self.all_or_nothing(|| {
+                letters.iter().try_for_each(|(_, letter)| {
+                    self.connection
+                        .prepare_cached(
+                            "INSERT INTO dead_letters
+                                (time, reason, error, status, response, send_again, accepted, format, checksum, record)
+                                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                        )?
+                        .execute(rusqlite::params_from_iter(letter))?;
+                    Ok(())
+                })
+            })?;
+            from.connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
+        }
+    }
+
+    fn all_letters(&self, most: usize) -> Result<Vec<(i64, Vec<rusqlite::types::Value>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, time, reason, error, status, response, send_again, accepted, format, checksum, record
+                FROM dead_letters ORDER BY id LIMIT ?1",
+        )?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = statement.query_map([most], |row| {
+            let values = (1..=10).map(|column| row.get(column));
+            Ok((row.get(0)?, values.collect::<rusqlite::Result<_>>()?))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Asks for all dead letters to be sent again by whoever holds the file. Returns how many there are.
+    pub(super) fn mark_dead_letters(&self) -> Result<usize> {
+        let sql = "UPDATE dead_letters SET send_again = 1 WHERE reason <> 'damaged'";
+        Ok(self.connection.execute(sql, [])?)
+    }
+
+    /// Makes calls again of dead letters that are to be sent again, with ids from `next_id` on. Returns how many.
+    pub(super) fn revive(&self, next_id: i64, most: usize) -> Result<usize> {
+        let mut revived = 0;
+        self.all_or_nothing(|| {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT id, accepted, format, checksum, record FROM dead_letters WHERE send_again = 1 ORDER BY id LIMIT ?1",
+            )?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let letters: Vec<(i64, i64, i64, i64, Vec<u8>)> = statement
+                .query_map([most], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut id = next_id;
+            for (letter, accepted, format, sum, json) in letters {
+                let reason = "UPDATE dead_letters SET send_again = 0, reason = 'damaged' WHERE id = ?1";
+                if sum != checksum(0, accepted, format, &json) {
+                    self.connection.prepare_cached(reason)?.execute([letter])?;
+                    continue;
+                }
+                let sum = checksum(id, accepted, format, &json);
+                self.connection
+                    .prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![id, accepted, format, sum, json])?;
+                self.connection
+                    .prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?
+                    .execute([letter])?;
+                id += 1;
+                revived += 1;
+            }
+            Ok(())
+        })?;
+        Ok(revived)
+    }
+
+    /// Whether somebody wants dead letters to be sent again.
+    pub(super) fn has_dead_letters_to_send(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM dead_letters WHERE send_again = 1 LIMIT 1";
+        let any = self.connection.prepare_cached(sql)?.query_row([], |_| Ok(()));
+        Ok(any.optional()?.is_some())
+    }
+
+    /// Copies the log into the file, as far as nobody is in the way. Returns the bytes of the log that are left.
+    pub(super) fn checkpoint(&self) -> Result<u64> {
+        const FRAME_BYTES: u64 = 4096 + 24;
+        let (log, copied): (i64, i64) =
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                Ok((row.get(1)?, row.get(2)?))
+            })?;
+        let left = log.saturating_sub(copied).max(0).unsigned_abs();
+        Ok(left.saturating_mul(FRAME_BYTES))
+    }
+
+    /// Gives space back to the disk that is not used, if it is much.
+    pub(super) fn shrink(&self) -> Result<()> {
+        const MUCH: i64 = 4096;
+        let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        if free >= MUCH {
+            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({MUCH})"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A dead letter as it is written.
+#[derive(Debug)]
+pub(super) struct Letter {
+    time: i64,
+    reason: String,
+    error: String,
+    status: Option<u16>,
+    response: Option<String>,
+    accepted: i64,
+    json: Vec<u8>,
+}
+
+impl Letter {
+    /// Nothing if its call cannot be written.
+    pub(super) fn new(letter: &DeadLetter) -> Option<Self> {
+        Some(Self {
+            time: letter.time.timestamp_millis(),
+            reason: letter.reason.to_string(),
+            error: letter.error.to_string(),
+            status: letter.error.status(),
+            response: letter.error.response_snippet().map(str::to_owned),
+            // It begins to age when it dies.
+            accepted: letter.time.timestamp_millis(),
+            json: serde_json::to_vec(&*letter.call).ok()?,
+        })
+    }
+}
+
+fn stored_call(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
+    let id = row.get(0)?;
+    // A garbled row may hold anything.
+    let number = |column| row.get::<_, i64>(column);
+    let record = row.get_ref(4)?.as_blob();
+    let (Ok(time), Ok(format), Ok(sum), Ok(record)) = (number(1), number(2), number(3), record) else {
+        return Ok(Stored { id, time: 0, call: None, bytes: 0 });
+    };
+    let sound = format == FORMAT && sum == checksum(id, time, format, record);
+    let call = sound.then(|| serde_json::from_slice(record).ok()).flatten();
+    Ok(Stored { id, time, call, bytes: record.len() })
+}
+
+/// Of all that a row says.
+fn checksum(id: i64, time: i64, format: i64, record: &[u8]) -> i64 {
+    let mut hash = Xxh64::new(0);
+    for number in [id, time, format] {
+        hash.update(&number.to_le_bytes());
+    }
+    hash.update(record);
+    hash.digest().cast_signed()
+}
+
+/// Ids, which ascend, as ranges without gaps.
+fn ranges(ids: &[i64]) -> Vec<RangeInclusive<i64>> {
+    let mut ranges: Vec<RangeInclusive<i64>> = Vec::new();
+    for &id in ids {
+        match ranges.last_mut() {
+            Some(range) if range.end().checked_add(1) == Some(id) => *range = *range.start()..=id,
+            _ => ranges.push(id..=id),
+        }
+    }
+    ranges
+}
