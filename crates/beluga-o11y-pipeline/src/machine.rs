@@ -299,6 +299,12 @@ impl<T> Machine<T> {
                 && self.fits(bytes)
     }
 
+    /// How many bytes of calls may come back from the disk now, more or less.
+    pub(crate) fn room_to_unpark(&self) -> usize {
+        let room = self.rules.backlog_bytes().saturating_sub(self.unparked_bytes);
+        if self.may_unpark(1) { room.max(1) } else { 0 }
+    }
+
     /// Takes in a call that has waited on disk for so long. Returns whether the worker has to be woken.
     pub(crate) fn unpark(
         &mut self,

@@ -546,14 +546,15 @@ impl Keeper {
 
     /// Brings back what there is room for.
     fn load(&mut self) {
-        self.sweep(|keeper, range, stored| keeper.bring_back(range, stored));
+        let room = |keeper: &Self| keeper.shared.lock().machine.room_to_unpark();
+        self.sweep(room, |keeper, range, stored| keeper.bring_back(range, stored));
     }
 
     /// Gives up what has waited for too long.
     fn expire(&mut self) {
         let age = i64::try_from(self.desk.spool.max_age.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(age);
-        self.sweep(|keeper, range, stored| {
+        self.sweep(Self::few, |keeper, range, stored| {
             stored.time < before && keeper.fall(range, stored, LossReason::Expired)
         });
         if self.own.is_some() {
@@ -573,7 +574,7 @@ impl Keeper {
         if excess == 0 {
             return;
         }
-        self.sweep(|keeper, range, stored| {
+        self.sweep(Self::few, |keeper, range, stored| {
             let bytes = stored.bytes as u64;
             let falls = excess > 0 && keeper.fall(range, stored, LossReason::Overflow);
             excess = excess.saturating_sub(bytes);
@@ -582,9 +583,22 @@ impl Keeper {
         self.clear();
     }
 
-    /// Goes through the calls that wait on disk, oldest first, until one of them stays.
-    fn sweep(&mut self, mut take: impl FnMut(&mut Self, &Range, Stored) -> bool) {
+    /// How much to read of what is given up.
+    fn few(&self) -> usize {
+        64 * 1024
+    }
+
+    /// Goes through the calls that wait on disk, oldest first, until there is no room or one of them stays.
+    fn sweep(
+        &mut self,
+        room: impl Fn(&Self) -> usize,
+        mut take: impl FnMut(&mut Self, &Range, Stored) -> bool,
+    ) {
         while !self.shared.stop.load(Ordering::Acquire) {
+            let room = room(self).min(BYTES_AT_ONCE);
+            if room == 0 {
+                return;
+            }
             let Some(range) = self.desk.front() else {
                 return;
             };
@@ -599,7 +613,7 @@ impl Keeper {
                 self.lose(self.desk.give_up(&range));
                 continue;
             };
-            let (rows, result) = store.read(&range.ids(), range.backward, AT_ONCE, BYTES_AT_ONCE);
+            let (rows, result) = store.read(&range.ids(), range.backward, AT_ONCE, room);
             let nothing_left = rows.is_empty();
             for stored in rows {
                 let id = stored.id;
