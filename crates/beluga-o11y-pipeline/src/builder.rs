@@ -302,7 +302,9 @@ impl PipelineBuilder {
         #[cfg(feature = "spool")]
         let (disk, opening) = {
             let drops_oldest = self.overflow == Overflow::DropOldest;
-            let spool = self.spool.map(|spool| spool.open(self.exporter.name(), drops_oldest));
+            let spool = self
+                .spool
+                .map(|spool| spool.open(self.exporter.name(), drops_oldest));
             spool.transpose()?.unzip()
         };
         #[cfg(not(feature = "spool"))]

@@ -40,9 +40,6 @@ mod builder;
 mod dead_letter;
 mod machine;
 mod names;
-#[cfg(not(feature = "spool"))]
-#[path = "no_spool.rs"]
-mod spool;
 mod panics;
 mod pipeline;
 mod redact;
@@ -50,6 +47,9 @@ mod row;
 mod sample;
 mod shorten;
 mod size;
+#[cfg(not(feature = "spool"))]
+#[path = "no_spool.rs"]
+mod spool;
 #[cfg(feature = "spool")]
 mod spool;
 mod stats;

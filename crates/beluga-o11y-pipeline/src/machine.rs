@@ -236,7 +236,10 @@ impl<T> Machine<T> {
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let kept = match self.parked {
             0 => 0,
-            _ => self.rules.backlog_bytes().saturating_sub(self.unparked_bytes),
+            _ => self
+                .rules
+                .backlog_bytes()
+                .saturating_sub(self.unparked_bytes),
         };
         self.fits(bytes.saturating_add(kept))
     }
@@ -300,12 +303,17 @@ impl<T> Machine<T> {
     }
 
     /// How many bytes of calls may come back from the disk now, more or less.
+    #[cfg(any(feature = "spool", test))]
     pub(crate) fn room_to_unpark(&self) -> usize {
-        let room = self.rules.backlog_bytes().saturating_sub(self.unparked_bytes);
+        let room = self
+            .rules
+            .backlog_bytes()
+            .saturating_sub(self.unparked_bytes);
         if self.may_unpark(1) { room.max(1) } else { 0 }
     }
 
     /// Takes in a call that has waited on disk for so long. Returns whether the worker has to be woken.
+    #[cfg(any(feature = "spool", test))]
     pub(crate) fn unpark(
         &mut self,
         value: T,

@@ -17,6 +17,7 @@ use beluga_o11y::{
 };
 use tokio::sync::{Notify, oneshot};
 
+use crate::LossReason;
 use crate::{
     FlushReport, Overflow, PipelineBuilder, PipelineStats,
     machine::{Machine, Rules},
@@ -26,7 +27,6 @@ use crate::{
     size::size,
     spool::Disk,
 };
-use crate::LossReason;
 
 thread_local! {
     /// In the thread of a pipeline: which one's; 0 in all others.

@@ -9,9 +9,7 @@ use std::{
 
 use beluga_o11y::LLMCallData;
 
-use crate::{
-    DeadLetter, PipelineError, SpoolStats, pipeline::Shared, row::Row,
-};
+use crate::{DeadLetter, PipelineError, SpoolStats, pipeline::Shared, row::Row};
 
 use desk::Desk;
 use directory::{Directory, DirectoryError, InUse};
@@ -68,7 +66,9 @@ impl Spool {
             Err(DirectoryError::Io { .. }) => None,
         };
         let desk = Arc::new(Desk::new(self, drops_oldest));
-        let disk = Disk { desk: Arc::clone(&desk) };
+        let disk = Disk {
+            desk: Arc::clone(&desk),
+        };
         Ok((disk, Opening { desk, directory }))
     }
 }

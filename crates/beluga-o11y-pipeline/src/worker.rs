@@ -180,9 +180,13 @@ impl Worker {
             error,
             time: SystemTime::now().into(),
         };
-        self.give_up(&letter, |state| state.machine.release(&item), |disk| {
-            disk.bury(item.value.row, &letter);
-        });
+        self.give_up(
+            &letter,
+            |state| state.machine.release(&item),
+            |disk| {
+                disk.bury(item.value.row, &letter);
+            },
+        );
     }
 
     /// Tells of what was given up on disk.
@@ -192,14 +196,24 @@ impl Worker {
         }
         let fallen = std::mem::take(&mut self.shared.lock().fallen);
         let any = !fallen.is_empty();
-        for Fallen { call, reason, error, epoch } in fallen {
+        for Fallen {
+            call,
+            reason,
+            error,
+            epoch,
+        } in fallen
+        {
             let letter = DeadLetter {
                 call,
                 reason,
                 error,
                 time: SystemTime::now().into(),
             };
-            self.give_up(&letter, |state| state.machine.release_parked(epoch, 1), |_| {});
+            self.give_up(
+                &letter,
+                |state| state.machine.release_parked(epoch, 1),
+                |_| {},
+            );
         }
         if any && let Some(disk) = &self.shared.disk {
             // It waits with the next ones.

@@ -149,7 +149,14 @@ fn the_next_one_delivers_what_one_has_left() {
     let began = Instant::now();
     let report = pipeline.flush_within(5 * SECOND);
     check(&report.stats);
-    assert_eq!((report.pending, report.stats.recovered, report.stats.delivered), (0, 100, 100));
+    assert_eq!(
+        (
+            report.pending,
+            report.stats.recovered,
+            report.stats.delivered
+        ),
+        (0, 100, 100)
+    );
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
     assert_eq!(backend.ids(), ids);
     let _ = pipeline.shutdown(SECOND);
@@ -160,7 +167,10 @@ fn the_next_one_delivers_what_one_has_left() {
 fn what_memory_has_no_room_for_waits_on_disk() {
     let dir = TempDir::new().unwrap();
     let backend = Backend::down();
-    let pipeline = builder(&backend, dir.path()).with_max_memory_bytes(256 * 1024).spawn().unwrap();
+    let pipeline = builder(&backend, dir.path())
+        .with_max_memory_bytes(256 * 1024)
+        .spawn()
+        .unwrap();
     let ids = submit(&pipeline, 0..5000);
     let stats = pipeline.stats();
     check(&stats);

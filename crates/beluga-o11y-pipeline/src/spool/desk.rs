@@ -206,7 +206,11 @@ impl Desk {
         }
     }
 
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> MutexGuard<'a, State> {
         state.waiting += 1;
         let (mut state, _) = self
             .changed
@@ -226,7 +230,10 @@ impl Desk {
             return None;
         }
         // Whoever has the pen is stuck.
-        if state.pen.is_some_and(|since| began.saturating_duration_since(since) >= patience) {
+        if state
+            .pen
+            .is_some_and(|since| began.saturating_duration_since(since) >= patience)
+        {
             self.note_slow(&mut state);
             return None;
         }
@@ -241,11 +248,19 @@ impl Desk {
         let id = state.next_id;
         state.next_id += 1;
         let ticket = Arc::new(Ticket {
-            record: Record { id, time: now(), json },
+            record: Record {
+                id,
+                time: now(),
+                json,
+            },
             outcome: AtomicU8::new(WAITS),
         });
         state.queue.push(Arc::clone(&ticket));
-        let mut row = Row { file, id, durable: true };
+        let mut row = Row {
+            file,
+            id,
+            durable: true,
+        };
         loop {
             match ticket.outcome.load(Ordering::Acquire) {
                 WRITTEN => {
@@ -291,7 +306,11 @@ impl Desk {
         match &mut state.trouble {
             Some(trouble) => trouble.over = false,
             None => {
-                state.trouble = Some(Trouble { what: what(), told: false, over: false });
+                state.trouble = Some(Trouble {
+                    what: what(),
+                    told: false,
+                    over: false,
+                });
                 self.call_keeper(state);
             }
         }
@@ -314,7 +333,11 @@ impl Desk {
         let took = began.elapsed();
         let mut state = self.lock();
         state.pen = None;
-        let outcome = if let Some(Ok(())) = result { WRITTEN } else { FAILED };
+        let outcome = if let Some(Ok(())) = result {
+            WRITTEN
+        } else {
+            FAILED
+        };
         for ticket in &tickets {
             ticket.outcome.store(outcome, Ordering::Release);
             if outcome == WRITTEN {
@@ -527,7 +550,10 @@ impl Desk {
         if !mem::replace(&mut trouble.told, true) {
             return Some(News::Trouble(trouble.what.clone()));
         }
-        state.trouble.take_if(|trouble| trouble.over).map(|_| News::Over)
+        state
+            .trouble
+            .take_if(|trouble| trouble.over)
+            .map(|_| News::Over)
     }
 
     /// Waits until all that was settled has been deleted, or the disk refuses.

@@ -91,8 +91,14 @@ impl Directory {
 
     /// A new file, empty.
     pub(super) fn create(&self) -> Result<Claim, DirectoryError> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-        let io = |source| DirectoryError::Io { path: self.path.clone(), source };
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap_or_default()
+            .as_millis();
+        let io = |source| DirectoryError::Io {
+            path: self.path.clone(),
+            source,
+        };
         for number in 0..100 {
             // Sorted by name, the oldest comes first.
             let name = format!("{now:014}-{}-{number}", process::id());
@@ -105,7 +111,10 @@ impl Directory {
             if file.try_lock().is_err() {
                 continue;
             }
-            let claim = Claim { path: self.path.join(format!("{name}.db")), lock: file };
+            let claim = Claim {
+                path: self.path.join(format!("{name}.db")),
+                lock: file,
+            };
             if let Err(error) = self.check_owner(&claim).and_then(|()| {
                 new_file(&claim.path).map_err(io)?;
                 Ok(())
@@ -120,7 +129,10 @@ impl Directory {
 
     /// What we make belongs to us; so must what it lies in.
     fn check_owner(&self, claim: &Claim) -> Result<(), DirectoryError> {
-        let io = |source| DirectoryError::Io { path: self.path.clone(), source };
+        let io = |source| DirectoryError::Io {
+            path: self.path.clone(),
+            source,
+        };
         let ours = owner(&claim.lock.metadata().map_err(io)?);
         let theirs = owner(&fs::symlink_metadata(&self.path).map_err(io)?);
         if ours == theirs {
@@ -151,7 +163,10 @@ impl Directory {
 
     /// Takes a file, unless another process holds it.
     pub(super) fn claim(&self, path: PathBuf) -> Result<Option<Claim>, DirectoryError> {
-        let io = |source| DirectoryError::Io { path: path.clone(), source };
+        let io = |source| DirectoryError::Io {
+            path: path.clone(),
+            source,
+        };
         let metadata = fs::symlink_metadata(&path).map_err(io)?;
         if !metadata.is_file() {
             return Err(unfit(&path, "is not a regular file"));
@@ -216,7 +231,10 @@ impl Claim {
 }
 
 fn unfit(path: &Path, problem: &str) -> DirectoryError {
-    DirectoryError::Unfit { path: path.to_owned(), problem: problem.to_owned() }
+    DirectoryError::Unfit {
+        path: path.to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 /// A file name that no other exporter has: what might mean something in a path is escaped.
@@ -229,7 +247,11 @@ fn file_name_of(exporter: &str) -> String {
             _ => name.push_str(&format!("%{byte:02X}")),
         }
     }
-    if name.is_empty() { "%".to_owned() } else { name }
+    if name.is_empty() {
+        "%".to_owned()
+    } else {
+        name
+    }
 }
 
 fn make(path: &Path, parents: bool) -> io::Result<()> {
@@ -248,10 +270,15 @@ fn make(path: &Path, parents: bool) -> io::Result<()> {
 }
 
 fn look(path: &Path) -> Result<Metadata, DirectoryError> {
-    let metadata = fs::symlink_metadata(path)
-        .map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
+    let metadata = fs::symlink_metadata(path).map_err(|source| DirectoryError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     if metadata.is_symlink() {
-        return Err(unfit(path, "is a symbolic link, which is not followed; name where it leads to"));
+        return Err(unfit(
+            path,
+            "is a symbolic link, which is not followed; name where it leads to",
+        ));
     }
     if !metadata.is_dir() {
         return Err(unfit(path, "is not a directory"));

@@ -130,7 +130,9 @@ impl Keeper {
             discard(payload);
             let name = &self.shared.name;
             say(|| {
-                tracing::error!("{name}: the spool's thread panicked; calls are kept in memory from now on");
+                tracing::error!(
+                    "{name}: the spool's thread panicked; calls are kept in memory from now on"
+                );
             });
         }
         // Frees the locks first.
@@ -170,7 +172,11 @@ impl Keeper {
     }
 
     fn patience(&self) -> Duration {
-        let next = self.timers.adopt.min(self.timers.expire).min(self.timers.look);
+        let next = self
+            .timers
+            .adopt
+            .min(self.timers.expire)
+            .min(self.timers.look);
         let wait = next.saturating_duration_since(Instant::now());
         if self.own.is_none() || !self.desk.lock().settled.is_empty() {
             return wait.min(RETRY_EVERY);
@@ -222,7 +228,9 @@ impl Keeper {
         };
         let made = directory.create().map_err(|error| match error {
             DirectoryError::Io { source, .. } => StoreError::Io(source),
-            unfit @ DirectoryError::Unfit { .. } => StoreError::Io(std::io::Error::other(unfit.to_string())),
+            unfit @ DirectoryError::Unfit { .. } => {
+                StoreError::Io(std::io::Error::other(unfit.to_string()))
+            }
         });
         let made = made.and_then(|claim| {
             let spool = &self.desk.spool;
@@ -280,7 +288,12 @@ impl Keeper {
     fn replace_own(&mut self) {
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
-            let other = Other { claim: own.claim, store, bytes: 0, damaged: true };
+            let other = Other {
+                claim: own.claim,
+                store,
+                bytes: 0,
+                damaged: true,
+            };
             self.others.insert(own.file, other);
         }
         self.make_own();
@@ -295,7 +308,8 @@ impl Keeper {
         }
         let mut left = own.side.checkpoint();
         // The log begins anew only when it has been copied to its end.
-        let large = std::fs::metadata(log_of(own.claim.path())).is_ok_and(|log| log.len() > LARGE_LOG);
+        let large =
+            std::fs::metadata(log_of(own.claim.path())).is_ok_and(|log| log.len() > LARGE_LOG);
         if large {
             let _pen = self.desk.take_pen();
             left = own.side.checkpoint();
@@ -320,7 +334,10 @@ impl Keeper {
                 return;
             }
             state.clearing = true;
-            (std::mem::take(&mut state.settled), std::mem::take(&mut state.letters))
+            (
+                std::mem::take(&mut state.settled),
+                std::mem::take(&mut state.letters),
+            )
         };
         let mut by_file: BTreeMap<u32, Vec<Row>> = BTreeMap::new();
         for row in rows {
@@ -414,9 +431,16 @@ impl Keeper {
     }
 
     fn count_letters(&self) {
-        let others = self.others.values().filter(|other| !other.damaged).map(|other| &other.store);
+        let others = self
+            .others
+            .values()
+            .filter(|other| !other.damaged)
+            .map(|other| &other.store);
         let own = self.own.as_ref().map(|own| &own.side);
-        let count = others.chain(own).map(|store| store.dead_letters().unwrap_or_default()).sum();
+        let count = others
+            .chain(own)
+            .map(|store| store.dead_letters().unwrap_or_default())
+            .sum();
         self.desk.lock().stats.dead_letters = count;
     }
 
@@ -431,7 +455,10 @@ impl Keeper {
             Err(error) => return self.note_failure(&StoreError::Io(error)),
         };
         for path in files {
-            let ours = self.own.as_ref().is_some_and(|own| own.claim.path() == path)
+            let ours = self
+                .own
+                .as_ref()
+                .is_some_and(|own| own.claim.path() == path)
                 || self.others.values().any(|other| other.claim.path() == path);
             if ours || self.skipped.contains(&path) {
                 continue;
@@ -466,7 +493,9 @@ impl Keeper {
             (store, contents)
         }) {
             Ok(opened) => opened,
-            Err(error @ StoreError::Damaged(_)) => return self.set_aside(claim, &error.to_string()),
+            Err(error @ StoreError::Damaged(_)) => {
+                return self.set_aside(claim, &error.to_string());
+            }
             Err(error) => {
                 self.warn(&path, &format!("left as it is: {error}"));
                 self.skipped.insert(path);
@@ -476,7 +505,8 @@ impl Keeper {
         let file = self.next_file();
         let (range, damaged) = match contents {
             Ok(contents) => {
-                let range = contents.map(|contents| (contents.first, contents.last, Some(contents.count)));
+                let range =
+                    contents.map(|contents| (contents.first, contents.last, Some(contents.count)));
                 (range, false)
             }
             Err(StoreError::Damaged(_)) => (Some((i64::MIN, i64::MAX, None)), true),
@@ -487,19 +517,35 @@ impl Keeper {
         };
         if let Some((first, last, count)) = range {
             let epoch = self.recover(count.unwrap_or_default());
-            self.desk.adopt(Range { file, first, last, count, epoch, adopted: true, backward: false });
+            self.desk.adopt(Range {
+                file,
+                first,
+                last,
+                count,
+                epoch,
+                adopted: true,
+                backward: false,
+            });
         }
         if !damaged {
             let own = self.own.is_some().then(|| self.desk.take_pen());
-            let moved = own.as_ref().and_then(|pen| {
-                pen.own().as_ref().map(|own| own.take_dead_letters(&store))
-            });
+            let moved = own
+                .as_ref()
+                .and_then(|pen| pen.own().as_ref().map(|own| own.take_dead_letters(&store)));
             drop(own);
             if let Some(Err(error)) = moved {
                 self.note_failure(&error);
             }
         }
-        self.others.insert(file, Other { claim, store, bytes: 0, damaged });
+        self.others.insert(
+            file,
+            Other {
+                claim,
+                store,
+                bytes: 0,
+                damaged,
+            },
+        );
     }
 
     /// These calls are pending again.
@@ -530,7 +576,13 @@ impl Keeper {
             .map(|(file, _)| *file)
             .collect();
         for file in done {
-            let Some(Other { claim, store, damaged, .. }) = self.others.remove(&file) else {
+            let Some(Other {
+                claim,
+                store,
+                damaged,
+                ..
+            }) = self.others.remove(&file)
+            else {
                 continue;
             };
             drop(store);
@@ -547,7 +599,9 @@ impl Keeper {
     /// Brings back what there is room for.
     fn load(&mut self) {
         let room = |keeper: &Self| keeper.shared.lock().machine.room_to_unpark();
-        self.sweep(room, |keeper, range, stored| keeper.bring_back(range, stored));
+        self.sweep(room, |keeper, range, stored| {
+            keeper.bring_back(range, stored)
+        });
     }
 
     /// Gives up what has waited for too long.
@@ -559,7 +613,10 @@ impl Keeper {
         });
         if self.own.is_some() {
             let pen = self.desk.take_pen();
-            let result = pen.own().as_ref().map_or(Ok(()), |own| own.forget_dead_letters(before));
+            let result = pen
+                .own()
+                .as_ref()
+                .map_or(Ok(()), |own| own.forget_dead_letters(before));
             drop(pen);
             match result {
                 Ok(()) => self.count_letters(),
@@ -678,14 +735,23 @@ impl Keeper {
         };
         let bytes = size(&call);
         let waited = now().saturating_sub(stored.time).max(0).unsigned_abs();
-        let row = Row { file: range.file, id: stored.id, durable: true };
-        let entry = Entry { call: Arc::new(call), row: Some(row) };
+        let row = Row {
+            file: range.file,
+            id: stored.id,
+            durable: true,
+        };
+        let entry = Entry {
+            call: Arc::new(call),
+            row: Some(row),
+        };
         let mut state = self.shared.lock();
         if !state.machine.may_unpark(bytes) {
             return false;
         }
         let waited = Duration::from_millis(waited);
-        let wake = state.machine.unpark(entry, bytes, range.epoch, waited, Instant::now());
+        let wake = state
+            .machine
+            .unpark(entry, bytes, range.epoch, waited, Instant::now());
         drop(state);
         if wake {
             self.shared.wake.notify_one();
@@ -714,7 +780,14 @@ impl Keeper {
         });
         drop(state);
         self.shared.wake.notify_one();
-        self.desk.settle([Row { file: range.file, id: stored.id, durable: true }], None);
+        self.desk.settle(
+            [Row {
+                file: range.file,
+                id: stored.id,
+                durable: true,
+            }],
+            None,
+        );
         true
     }
 
@@ -725,7 +798,9 @@ impl Keeper {
             Some(other) => other.store.bury_damaged(stored.id, now()),
             None => {
                 let pen = self.desk.take_pen();
-                pen.own().as_ref().map_or(Ok(()), |own| own.bury_damaged(stored.id, now()))
+                pen.own()
+                    .as_ref()
+                    .map_or(Ok(()), |own| own.bury_damaged(stored.id, now()))
             }
         };
         if let Err(error) = result {
@@ -736,7 +811,12 @@ impl Keeper {
 
     /// Calls of that range that cannot be read.
     fn lose(&self, range: Option<Range>) {
-        if let Some(Range { count: Some(count @ 1..), epoch, .. }) = range {
+        if let Some(Range {
+            count: Some(count @ 1..),
+            epoch,
+            ..
+        }) = range
+        {
             self.count_damaged(epoch, count);
         }
     }
@@ -777,7 +857,10 @@ impl Keeper {
         loop {
             let first = self.desk.reserve_ids(AT_ONCE);
             let pen = self.desk.take_pen();
-            let revived = pen.own().as_ref().map_or(Ok(0), |own| own.revive(first, AT_ONCE));
+            let revived = pen
+                .own()
+                .as_ref()
+                .map_or(Ok(0), |own| own.revive(first, AT_ONCE));
             drop(pen);
             match revived {
                 Ok(0) => break,
@@ -785,7 +868,15 @@ impl Keeper {
                     let epoch = self.recover(count);
                     let last = first + i64::try_from(count).unwrap_or(i64::MAX) - 1;
                     let count = Some(count);
-                    self.desk.adopt(Range { file, first, last, count, epoch, adopted: true, backward: false });
+                    self.desk.adopt(Range {
+                        file,
+                        first,
+                        last,
+                        count,
+                        epoch,
+                        adopted: true,
+                        backward: false,
+                    });
                 }
                 Err(error) => return self.note_own_failure(&error),
             }

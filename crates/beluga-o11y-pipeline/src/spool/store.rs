@@ -85,7 +85,9 @@ pub(super) enum StoreError {
     Damaged(rusqlite::Error),
     #[error("it is not a spool file")]
     Foreign,
-    #[error("it was written by a newer version of this library (format {0}, this one knows {VERSION})")]
+    #[error(
+        "it was written by a newer version of this library (format {0}, this one knows {VERSION})"
+    )]
     Newer(i64),
     #[error("{0}")]
     Sqlite(rusqlite::Error),
@@ -109,7 +111,9 @@ impl Store {
     pub(super) fn create(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
         let store = Self::connect(path, durability, wait)?;
         // Before there are pages, or never: gives space back to the disk when asked to.
-        store.connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL")?;
+        store
+            .connection
+            .execute_batch("PRAGMA auto_vacuum=INCREMENTAL")?;
         store.use_log()?;
         store.connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES}
@@ -122,7 +126,9 @@ impl Store {
     pub(super) fn open(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
         let store = Self::connect(path, durability, wait)?;
         let pragma = |name| {
-            let value: i64 = store.connection.pragma_query_value(None, name, |row| row.get(0))?;
+            let value: i64 = store
+                .connection
+                .pragma_query_value(None, name, |row| row.get(0))?;
             Ok::<_, StoreError>(value)
         };
         if pragma("application_id")? != APPLICATION_ID {
@@ -142,7 +148,9 @@ impl Store {
     pub(super) fn connect_again(&self, wait: Duration) -> Result<Self> {
         let path = self.connection.path().unwrap_or_default();
         let store = Self::connect(Path::new(path), Durability::Process, wait)?;
-        store.connection.execute_batch("PRAGMA wal_autocheckpoint=0")?;
+        store
+            .connection
+            .execute_batch("PRAGMA wal_autocheckpoint=0")?;
         Ok(store)
     }
 
@@ -170,12 +178,21 @@ impl Store {
     }
 
     /// Writes all of them or none.
-    pub(super) fn insert<'a>(&self, records: impl ExactSizeIterator<Item = &'a Record>) -> Result<()> {
+    pub(super) fn insert<'a>(
+        &self,
+        records: impl ExactSizeIterator<Item = &'a Record>,
+    ) -> Result<()> {
         let insert = |record: &Record| {
             let checksum = checksum(record.id, record.time, FORMAT, &record.json);
             self.connection
                 .prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![record.id, record.time, FORMAT, checksum, record.json])?;
+                .execute(params![
+                    record.id,
+                    record.time,
+                    FORMAT,
+                    checksum,
+                    record.json
+                ])?;
             Ok::<_, StoreError>(())
         };
         if records.len() == 1 {
@@ -186,10 +203,8 @@ impl Store {
     }
 
     fn all_or_nothing(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
-        let transaction = rusqlite::Transaction::new_unchecked(
-            &self.connection,
-            TransactionBehavior::Immediate,
-        )?;
+        let transaction =
+            rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         work()?;
         transaction.commit()?;
         Ok(())
@@ -314,14 +329,20 @@ impl Store {
     /// How many dead letters there are.
     pub(super) fn dead_letters(&self) -> Result<u64> {
         let sql = "SELECT count(*) FROM dead_letters";
-        let count: i64 = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let count: i64 = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 
     /// Whether neither calls nor dead letters are left.
     pub(super) fn is_empty(&self) -> Result<bool> {
         let sql = "SELECT 1 FROM calls UNION ALL SELECT 1 FROM dead_letters LIMIT 1";
-        let any = self.connection.prepare_cached(sql)?.query_row([], |_| Ok(()));
+        let any = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |_| Ok(()));
         Ok(any.optional()?.is_none())
     }
 
@@ -352,7 +373,8 @@ impl Store {
                     Ok(())
                 })
             })?;
-            from.connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
+            from.connection
+                .execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
         }
     }
 
@@ -413,7 +435,10 @@ impl Store {
     /// Whether somebody wants dead letters to be sent again.
     pub(super) fn has_dead_letters_to_send(&self) -> Result<bool> {
         let sql = "SELECT 1 FROM dead_letters WHERE send_again = 1 LIMIT 1";
-        let any = self.connection.prepare_cached(sql)?.query_row([], |_| Ok(()));
+        let any = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |_| Ok(()));
         Ok(any.optional()?.is_some())
     }
 
@@ -421,9 +446,10 @@ impl Store {
     pub(super) fn checkpoint(&self) -> Result<u64> {
         const FRAME_BYTES: u64 = 4096 + 24;
         let (log, copied): (i64, i64) =
-            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                Ok((row.get(1)?, row.get(2)?))
-            })?;
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                    Ok((row.get(1)?, row.get(2)?))
+                })?;
         let left = log.saturating_sub(copied).max(0).unsigned_abs();
         Ok(left.saturating_mul(FRAME_BYTES))
     }
@@ -431,9 +457,12 @@ impl Store {
     /// Gives space back to the disk that is not used, if it is much.
     pub(super) fn shrink(&self) -> Result<()> {
         const MUCH: i64 = 4096;
-        let free: i64 = self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+        let free: i64 = self
+            .connection
+            .pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free >= MUCH {
-            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({MUCH})"))?;
+            self.connection
+                .execute_batch(&format!("PRAGMA incremental_vacuum({MUCH})"))?;
         }
         Ok(())
     }
@@ -472,12 +501,23 @@ fn stored_call(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
     // A garbled row may hold anything.
     let number = |column| row.get::<_, i64>(column);
     let record = row.get_ref(4)?.as_blob();
-    let (Ok(time), Ok(format), Ok(sum), Ok(record)) = (number(1), number(2), number(3), record) else {
-        return Ok(Stored { id, time: 0, call: None, bytes: 0 });
+    let (Ok(time), Ok(format), Ok(sum), Ok(record)) = (number(1), number(2), number(3), record)
+    else {
+        return Ok(Stored {
+            id,
+            time: 0,
+            call: None,
+            bytes: 0,
+        });
     };
     let sound = format == FORMAT && sum == checksum(id, time, format, record);
     let call = sound.then(|| serde_json::from_slice(record).ok()).flatten();
-    Ok(Stored { id, time, call, bytes: record.len() })
+    Ok(Stored {
+        id,
+        time,
+        call,
+        bytes: record.len(),
+    })
 }
 
 /// Of all that a row says.
