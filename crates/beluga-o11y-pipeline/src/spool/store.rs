@@ -7,7 +7,8 @@ use std::{io, ops::RangeInclusive, path::Path, time::Duration};
 
 use beluga_o11y::LLMCallData;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior,
+    config::DbConfig, params,
 };
 use xxhash_rust::xxh64::Xxh64;
 
@@ -161,6 +162,8 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(wait)?;
+        // Whoever opens it next does that; the end of a process need not wait for it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let synchronous = match durability {
             Durability::Process => "NORMAL",
             Durability::Power => "FULL",
