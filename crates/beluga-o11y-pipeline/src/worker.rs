@@ -136,6 +136,10 @@ impl Worker {
             let mut state = self.shared.lock();
             let finished = state.machine.finish(batch, result, Instant::now());
             state.stats.delivered += finished.delivered.len() as u64;
+            // Before a flush hears of it. Also if none of them is on disk: there is room for others now.
+            if let Some(disk) = &self.shared.disk {
+                disk.settle(finished.delivered.iter().filter_map(|item| item.value.row));
+            }
             let old = match error {
                 Some(error) => state.stats.last_error.replace(error),
                 None => None,
@@ -143,10 +147,6 @@ impl Worker {
             (finished, self.shared.settle(&mut state), old)
         };
         drop((settled, old));
-        if let Some(disk) = &self.shared.disk {
-            // Also if none of them was there: there is room for others now.
-            disk.settle(finished.delivered.iter().filter_map(|item| item.value.row));
-        }
         self.log(&finished);
         for (item, lost) in finished.lost {
             self.lose(item, lost);
