@@ -1124,6 +1124,10 @@ enum Event {
     Pass(u64),
     Flush,
     PopOldest,
+    /// A call waits on disk; the one that has waited there longest comes back if it may, or is given up.
+    Park(usize),
+    Unpark,
+    GiveUpParked,
     /// The batch on its way for longest, or another, ends so.
     End(usize, End),
 }
@@ -1156,6 +1160,9 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..20_000_u64).prop_map(Event::Pass),
         1 => Just(Event::Flush),
         1 => Just(Event::PopOldest),
+        2 => (1..2_000_usize).prop_map(Event::Park),
+        3 => Just(Event::Unpark),
+        1 => Just(Event::GiveUpParked),
         5 => (0..4_usize, end).prop_map(|(which, end)| Event::End(which, end)),
     ]
 }
@@ -1202,6 +1209,7 @@ proptest! {
         let mut flying: Vec<Batch<u32>> = Vec::new();
         let (mut pushed, mut popped) = (0, Vec::new());
         let mut epochs = Vec::new();
+        let mut parked = VecDeque::new();
         for event in events {
             match event {
                 Event::Push(bytes) if run.machine.has_room(bytes) => {
@@ -1215,6 +1223,26 @@ proptest! {
                     epochs.push((epoch, pushed));
                 }
                 Event::PopOldest => popped.extend(run.machine.pop_oldest()),
+                Event::Park(bytes) => {
+                    parked.push_back((pushed, bytes, run.machine.park(1)));
+                    pushed += 1;
+                }
+                Event::Unpark => {
+                    if let Some(&(_, bytes, _)) = parked.front()
+                        && run.machine.may_unpark(bytes)
+                        && let Some((call, bytes, epoch)) = parked.pop_front()
+                    {
+                        let room = run.machine.room_to_unpark();
+                        prop_assert!(room > 0);
+                        run.machine.unpark(call, bytes, epoch, SECOND, run.now);
+                    }
+                }
+                Event::GiveUpParked => {
+                    if let Some((call, _, epoch)) = parked.pop_front() {
+                        run.machine.release_parked(epoch, 1);
+                        popped.push(call);
+                    }
+                }
                 Event::End(which, end) if !flying.is_empty() => {
                     let batch = flying.remove(which % flying.len());
                     let result = result(end, batch.items.len());
@@ -1237,6 +1265,14 @@ proptest! {
                 + run.machine.again.iter().map(held).sum::<usize>()
                 + flying.iter().map(held).sum::<usize>();
             prop_assert_eq!(run.machine.pending_bytes(), bytes);
+            let unparked = |items: &mut dyn Iterator<Item = &Item<u32>>| {
+                items.filter(|item| item.unparked).map(|item| item.bytes).sum::<usize>()
+            };
+            let back = unparked(&mut run.machine.fresh.iter())
+                + unparked(&mut run.machine.again.iter().chain(&flying).flat_map(|batch| &batch.items));
+            prop_assert_eq!(run.machine.unparked_bytes, back);
+            let fresh = run.machine.fresh.iter().filter(|item| item.unparked).count();
+            prop_assert_eq!(run.machine.unparked_fresh, fresh);
             prop_assert_eq!(run.machine.epochs.all(), run.machine.pending() as u64);
             let settled: std::collections::BTreeSet<u32> =
                 run.delivered.iter().chain(&run.rejected).chain(&run.expired).chain(&popped).copied().collect();
@@ -1251,6 +1287,12 @@ proptest! {
         run.machine.close();
         let mut steps = 0;
         while run.machine.pending() > 0 {
+            while let Some((_, bytes, _)) = parked.front()
+                && run.machine.may_unpark(*bytes)
+                && let Some((call, bytes, epoch)) = parked.pop_front()
+            {
+                run.machine.unpark(call, bytes, epoch, SECOND, run.now);
+            }
             match run.next() {
                 Next::Send(batch) => run.deliver(batch),
                 Next::Wait(_) => drop(run.pass()),
