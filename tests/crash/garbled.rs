@@ -108,7 +108,9 @@ fn left(copied: bool) -> Left {
         }
         assert!(pipeline.submit(call).is_accepted());
     };
-    (0..40).filter(|number| number % 8 < 7).for_each(&mut submit);
+    (0..40)
+        .filter(|number| number % 8 < 7)
+        .for_each(&mut submit);
     if copied {
         // Enough for the keeper to copy the log.
         (0..50).for_each(|number| submit(24 * number + 15));

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::store::{Letter, Record, Store, StoreError};
+use super::store::{Contents, Letter, Record, Store, StoreError};
 use crate::{Durability, Spool, SpoolStats, row::Row};
 
 /// After a failure, the disk is left alone for so long.
@@ -112,13 +112,10 @@ pub(super) struct Range {
     pub(super) file: u32,
     pub(super) first: i64,
     pub(super) last: i64,
-    /// How many there are, if they could be counted.
-    pub(super) count: Option<usize>,
+    pub(super) count: usize,
     pub(super) epoch: u64,
     /// Of an earlier process.
     pub(super) adopted: bool,
-    /// Read from its end, since it is damaged at its beginning.
-    pub(super) backward: bool,
 }
 
 impl State {
@@ -131,11 +128,6 @@ impl State {
 impl Range {
     pub(super) fn ids(&self) -> RangeInclusive<i64> {
         self.first..=self.last
-    }
-
-    /// Nothing is left of it beyond that call.
-    fn is_over_with(&self, id: i64) -> bool {
-        self.count == Some(0) || id == if self.backward { self.first } else { self.last }
     }
 }
 
@@ -225,8 +217,7 @@ impl Desk {
         let patience = self.spool.write_timeout;
         let began = Instant::now();
         let mut state = self.lock();
-        let file = state.own?;
-        if state.closing || state.must_wait() {
+        if state.own.is_none() || state.closing || state.must_wait() {
             return None;
         }
         // Whoever has the pen is stuck.
@@ -238,13 +229,19 @@ impl Desk {
             return None;
         }
         let cost = json.len() as u64;
-        if state.stats.bytes.saturating_add(cost) > self.spool.max_bytes {
+        while state.stats.bytes.saturating_add(cost) > self.spool.max_bytes {
             self.call_keeper(&mut state);
-            // What it drops is on its way out.
-            if !self.drops_oldest || state.stats.bytes > self.spool.max_bytes / 8 * 9 {
+            let left = patience.saturating_sub(began.elapsed());
+            if !self.drops_oldest || state.ranges.is_empty() || left.is_zero() || state.closing {
                 return None;
             }
+            // A few more while the oldest are dropped.
+            if state.stats.bytes <= self.spool.max_bytes / 16 * 17 {
+                break;
+            }
+            state = self.wait(state, left);
         }
+        let file = state.own?;
         let id = state.next_id;
         state.next_id += 1;
         let ticket = Arc::new(Ticket {
@@ -439,16 +436,15 @@ impl Desk {
                     && range.last.checked_add(1) == Some(row.id) =>
             {
                 range.last = row.id;
-                range.count = range.count.map(|count| count + 1);
+                range.count += 1;
             }
             _ => state.ranges.push_back(Range {
                 file: row.file,
                 first: row.id,
                 last: row.id,
-                count: Some(1),
+                count: 1,
                 epoch,
                 adopted: false,
-                backward: false,
             }),
         }
     }
@@ -458,7 +454,7 @@ impl Desk {
         let mut state = self.lock();
         let at = state.ranges.iter().position(|range| !range.adopted);
         let at = at.unwrap_or(state.ranges.len());
-        state.stats.durable += range.count.unwrap_or_default() as u64;
+        state.stats.durable += range.count as u64;
         state.ranges.insert(at, range);
     }
 
@@ -478,34 +474,33 @@ impl Desk {
         self.lock().ranges.iter().any(|range| range.file == file)
     }
 
-    /// The call with that id at the front of the first range does not wait any more.
+    /// The first call of the first range does not wait any more, which is that one.
     pub(super) fn advance(&self, id: i64) {
         let mut state = self.lock();
         let Some(range) = state.ranges.front_mut() else {
             return;
         };
-        range.count = range.count.map(|count| count.saturating_sub(1));
-        if range.is_over_with(id) {
+        range.count = range.count.saturating_sub(1);
+        if range.count == 0 || id >= range.last {
             state.ranges.pop_front();
-        } else if range.backward {
-            range.last = id - 1;
         } else {
             range.first = id + 1;
         }
     }
 
-    /// The first range is damaged: it is read from its end.
-    pub(super) fn turn(&self) {
-        if let Some(range) = self.lock().ranges.front_mut() {
-            range.backward = true;
-        }
-    }
-
-    /// Nothing is left of the first range, whatever was expected. Unless it has changed meanwhile.
-    pub(super) fn give_up(&self, range: &Range) -> Option<Range> {
-        let ranges = &mut self.lock().ranges;
-        let same = ranges.front() == Some(range);
-        same.then(|| ranges.pop_front()).flatten()
+    /// Only that is left of the first range. Returns how many calls are given up.
+    pub(super) fn shrink(&self, range: &Range, left: Option<Contents>) -> usize {
+        let mut state = self.lock();
+        let Some(front) = state.ranges.front_mut().filter(|front| *front == range) else {
+            return 0;
+        };
+        let before = front.count;
+        let Some(Contents { first, last, count }) = left else {
+            state.ranges.pop_front();
+            return before;
+        };
+        (front.first, front.last, front.count) = (first, last, count.min(before));
+        before - front.count
     }
 
     /// How much more is on disk than may be.

@@ -14,7 +14,7 @@ use beluga_o11y::ExportError;
 use super::{
     desk::{Desk, News, Range, now},
     directory::{Claim, Directory, DirectoryError, InUse},
-    store::{Store, StoreError, Stored},
+    store::{Contents, Store, StoreError, Stored},
 };
 use crate::{
     LossReason,
@@ -383,8 +383,8 @@ impl Keeper {
             rows.sort_by_key(|row| row.id);
             let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
             if let Err(error) = other.store.settle(&ids, &[]) {
+                self.note_other_failure(file, &error);
                 failed.extend(rows);
-                self.note_failure(&error);
             }
         }
         self.desk.lock().settled.extend(failed);
@@ -401,6 +401,17 @@ impl Keeper {
         state.letters.extend(letters);
         let too_many = state.letters.len().saturating_sub(MOST_LETTERS);
         state.letters.drain(..too_many);
+    }
+
+    /// Another file is damaged, or cannot be read or written now.
+    fn note_other_failure(&mut self, file: u32, error: &StoreError) {
+        match (self.others.get_mut(&file), error) {
+            (Some(other), StoreError::Damaged(_)) => other.damaged = true,
+            _ => {
+                let mut state = self.desk.lock();
+                self.desk.note_trouble(&mut state, || error.to_string());
+            }
+        }
     }
 
     fn note_own_failure(&self, error: &StoreError) {
@@ -488,11 +499,12 @@ impl Keeper {
         }
         let spool = &self.desk.spool;
         let opened = Store::open(&path, spool.durability, spool.write_timeout);
-        let (store, contents) = match opened.map(|store| {
-            let contents = store.contents();
-            (store, contents)
-        }) {
-            Ok(opened) => opened,
+        let store = match opened {
+            Ok(Some(store)) => store,
+            Ok(None) => {
+                let _ = claim.remove();
+                return;
+            }
             Err(error @ StoreError::Damaged(_)) => {
                 return self.set_aside(claim, &error.to_string());
             }
@@ -502,21 +514,22 @@ impl Keeper {
                 return;
             }
         };
-        let file = self.next_file();
-        let (range, damaged) = match contents {
-            Ok(contents) => {
-                let range =
-                    contents.map(|contents| (contents.first, contents.last, Some(contents.count)));
-                (range, false)
+        const ALL: std::ops::RangeInclusive<i64> = i64::MIN..=i64::MAX;
+        let (contents, damaged) = match store.contents() {
+            Ok(contents) => ([contents, None], false),
+            Err(StoreError::Damaged(_)) => {
+                let head = store.readable(&ALL, false);
+                let rest = head.map_or(ALL, |head| head.last.saturating_add(1)..=i64::MAX);
+                ([head, store.readable(&rest, true)], true)
             }
-            Err(StoreError::Damaged(_)) => (Some((i64::MIN, i64::MAX, None)), true),
             Err(error) => {
                 self.warn(&path, &format!("not used now: {error}"));
                 return;
             }
         };
-        if let Some((first, last, count)) = range {
-            let epoch = self.recover(count.unwrap_or_default());
+        let file = self.next_file();
+        for Contents { first, last, count } in contents.into_iter().flatten() {
+            let epoch = self.recover(count);
             self.desk.adopt(Range {
                 file,
                 first,
@@ -524,18 +537,7 @@ impl Keeper {
                 count,
                 epoch,
                 adopted: true,
-                backward: false,
             });
-        }
-        if !damaged {
-            let own = self.own.is_some().then(|| self.desk.take_pen());
-            let moved = own
-                .as_ref()
-                .and_then(|pen| pen.own().as_ref().map(|own| own.take_dead_letters(&store)));
-            drop(own);
-            if let Some(Err(error)) = moved {
-                self.note_failure(&error);
-            }
         }
         self.others.insert(
             file,
@@ -564,18 +566,28 @@ impl Keeper {
         }
     }
 
-    /// Removes files that nothing is left in, and sets aside damaged ones from which all has been read.
+    /// Removes files whose calls are all settled, and sets aside damaged ones from which all has been read.
     fn remove_empty(&mut self) {
-        let done: Vec<u32> = self
-            .others
-            .iter()
-            .filter(|(file, other)| {
-                !self.desk.has_ranges_of(**file)
-                    && (other.damaged || other.store.is_empty().unwrap_or(false))
-            })
-            .map(|(file, _)| *file)
-            .collect();
-        for file in done {
+        let files: Vec<u32> = self.others.keys().copied().collect();
+        let before = files.len();
+        for file in files {
+            let Some(other) = self
+                .others
+                .get(&file)
+                .filter(|_| !self.desk.has_ranges_of(file))
+            else {
+                continue;
+            };
+            if !other.damaged {
+                match self.empty(&other.store) {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => {
+                        self.note_other_failure(file, &error);
+                        continue;
+                    }
+                }
+            }
             let Some(Other {
                 claim,
                 store,
@@ -592,6 +604,26 @@ impl Keeper {
                 self.note_failure(&StoreError::Io(error));
             }
         }
+        if self.others.len() < before {
+            self.count_letters();
+            self.measure();
+        }
+    }
+
+    /// Whether nothing is left in a file, once its dead letters have moved to that of this process.
+    fn empty(&self, store: &Store) -> Result<bool, StoreError> {
+        if store.has_calls()? {
+            return Ok(false);
+        }
+        if store.dead_letters()? == 0 {
+            return Ok(true);
+        }
+        let Some(own) = &self.own else {
+            return Ok(false);
+        };
+        let _pen = self.desk.take_pen();
+        own.side.take_dead_letters(store)?;
+        Ok(true)
     }
 
     // Calls that wait on disk alone
@@ -667,19 +699,13 @@ impl Keeper {
                 None => self.others.get(&range.file).map(|other| &other.store),
             };
             let Some(store) = store else {
-                self.lose(self.desk.give_up(&range));
+                self.lose(&range, None);
                 continue;
             };
-            let (rows, result) = store.read(&range.ids(), range.backward, AT_ONCE, room);
+            let (rows, result) = store.read(&range.ids(), AT_ONCE, room);
             let nothing_left = rows.is_empty();
             for stored in rows {
                 let id = stored.id;
-                let mut range = range.clone();
-                // Of a damaged file it is not known how many calls there are until they are read.
-                if range.count.is_none() {
-                    range.epoch = self.recover(1);
-                    self.desk.lock().stats.durable += 1;
-                }
                 let taken = match stored.call {
                     None => {
                         self.bury_damaged(&range, &stored);
@@ -688,45 +714,45 @@ impl Keeper {
                     Some(_) => take(self, &range, stored),
                 };
                 if !taken {
-                    if range.count.is_none() {
-                        self.unrecover_one(&range);
-                    }
                     return;
                 }
                 self.desk.advance(id);
             }
             match result {
-                Ok(()) if nothing_left => self.lose(self.desk.give_up(&range)),
+                Ok(()) if nothing_left => self.lose(&range, None),
                 Ok(()) => {}
-                Err(StoreError::Damaged(_)) => {
-                    self.note_damage(range.file);
-                    if range.backward {
-                        self.lose(self.desk.give_up(&range));
-                    } else {
-                        self.desk.turn();
-                    }
-                }
-                Err(error) => return self.note_failure(&error),
+                Err(StoreError::Damaged(_)) => self.go_round_damage(range.file),
+                Err(error) => return self.note_other_failure(range.file, &error),
             }
         }
     }
 
-    /// It is not there after all, as far as anybody knows.
-    fn unrecover_one(&self, range: &Range) {
-        let mut state = self.shared.lock();
-        state.stats.recovered -= 1;
-        state.machine.release_parked(range.epoch, 1);
-        let settled = self.shared.settle(&mut state);
-        drop(state);
-        drop(settled);
-        self.desk.lose(1);
-    }
-
-    fn note_damage(&mut self, file: u32) {
+    /// The first range cannot be read on: what can be found from its end is left of it.
+    fn go_round_damage(&mut self, file: u32) {
         match self.others.get_mut(&file) {
             Some(other) => other.damaged = true,
             None => self.desk.lock().own_damaged = true,
         }
+        let Some(range) = self.desk.front().filter(|range| range.file == file) else {
+            return;
+        };
+        let store = match self.others.get(&file) {
+            Some(other) => Some(&other.store),
+            None => self.own.as_ref().map(|own| &own.side),
+        };
+        let tail = store.and_then(|store| store.readable(&range.ids(), true));
+        let left = match tail {
+            // It can be found, but not read.
+            Some(tail) if tail.first == range.first && tail.count == range.count => {
+                (tail.count > 1).then(|| Contents {
+                    first: tail.first + 1,
+                    count: tail.count - 1,
+                    ..tail
+                })
+            }
+            tail => tail,
+        };
+        self.lose(&range, left);
     }
 
     fn bring_back(&mut self, range: &Range, stored: Stored) -> bool {
@@ -792,7 +818,7 @@ impl Keeper {
     }
 
     /// A call is not what was written: it is kept as it is, and not sent.
-    fn bury_damaged(&self, range: &Range, stored: &Stored) {
+    fn bury_damaged(&mut self, range: &Range, stored: &Stored) {
         let result = match self.others.get(&range.file) {
             Some(other) if other.damaged => Ok(()),
             Some(other) => other.store.bury_damaged(stored.id, now()),
@@ -804,20 +830,17 @@ impl Keeper {
             }
         };
         if let Err(error) = result {
-            self.note_failure(&error);
+            self.note_other_failure(range.file, &error);
         }
         self.count_damaged(range.epoch, 1);
+        self.count_letters();
     }
 
-    /// Calls of that range that cannot be read.
-    fn lose(&self, range: Option<Range>) {
-        if let Some(Range {
-            count: Some(count @ 1..),
-            epoch,
-            ..
-        }) = range
-        {
-            self.count_damaged(epoch, count);
+    /// Only that is left of the first range, if it still is that one; the rest cannot be read.
+    fn lose(&self, range: &Range, left: Option<Contents>) {
+        let lost = self.desk.shrink(range, left);
+        if lost > 0 {
+            self.count_damaged(range.epoch, lost);
         }
     }
 
@@ -867,7 +890,6 @@ impl Keeper {
                 Ok(count) => {
                     let epoch = self.recover(count);
                     let last = first + i64::try_from(count).unwrap_or(i64::MAX) - 1;
-                    let count = Some(count);
                     self.desk.adopt(Range {
                         file,
                         first,
@@ -875,7 +897,6 @@ impl Keeper {
                         count,
                         epoch,
                         adopted: true,
-                        backward: false,
                     });
                 }
                 Err(error) => return self.note_own_failure(&error),
@@ -889,7 +910,8 @@ impl Keeper {
     fn close(&mut self) {
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
-            let empty = store.is_empty().unwrap_or(false);
+            let empty = !store.has_calls().unwrap_or(true)
+                && store.dead_letters().is_ok_and(|dead| dead == 0);
             drop((store, own.side));
             if empty {
                 let _ = own.claim.remove();

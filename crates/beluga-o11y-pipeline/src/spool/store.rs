@@ -3,7 +3,13 @@
 //! Whatever crashes, SQLite's write-ahead log keeps whole transactions; what a broken disk or a stranger changes, the
 //! checksum of each row finds out.
 
-use std::{io, ops::RangeInclusive, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read},
+    ops::RangeInclusive,
+    path::Path,
+    time::Duration,
+};
 
 use beluga_o11y::LLMCallData;
 use rusqlite::{
@@ -111,20 +117,26 @@ impl Store {
     /// Makes the tables in a new, empty file.
     pub(super) fn create(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
         let store = Self::connect(path, durability, wait)?;
-        // Before there are pages, or never: gives space back to the disk when asked to.
-        store
-            .connection
-            .execute_batch("PRAGMA auto_vacuum=INCREMENTAL")?;
+        store.connection.execute_batch(&format!(
+            // Only as long as there are no pages: gives space back to the disk when asked to.
+            "PRAGMA auto_vacuum=INCREMENTAL;
+            PRAGMA application_id={APPLICATION_ID};"
+        ))?;
         store.use_log()?;
         store.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES}
-            PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={VERSION}; COMMIT"
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT"
         ))?;
         Ok(store)
     }
 
-    /// Opens a file that a process has left.
-    pub(super) fn open(path: &Path, durability: Durability, wait: Duration) -> Result<Self> {
+    /// Opens a file that a process has left. Nothing if it was only just made.
+    pub(super) fn open(
+        path: &Path,
+        durability: Durability,
+        wait: Duration,
+    ) -> Result<Option<Self>> {
+        // As far as one can tell without SQLite, which would leave its traces.
+        check_header(path)?;
         let store = Self::connect(path, durability, wait)?;
         let pragma = |name| {
             let value: i64 = store
@@ -132,17 +144,14 @@ impl Store {
                 .pragma_query_value(None, name, |row| row.get(0))?;
             Ok::<_, StoreError>(value)
         };
-        if pragma("application_id")? != APPLICATION_ID {
-            return Err(StoreError::Foreign);
-        }
+        let id = pragma("application_id")?;
         let version = pragma("user_version")?;
-        if version > VERSION {
-            return Err(StoreError::Newer(version));
+        check_ids(id, version)?;
+        if version == 0 {
+            return Ok(None);
         }
         store.use_log()?;
-        // Says whether the tables are there.
-        store.dead_letters()?;
-        Ok(store)
+        Ok(Some(store))
     }
 
     /// A second connection to the same file.
@@ -277,16 +286,43 @@ impl Store {
         })?)
     }
 
-    /// Reads calls with ids in that range, from one end, until there are so many, or so many bytes of records.
+    /// The calls of a damaged file with ids in that range that can be found from one end.
+    pub(super) fn readable(&self, ids: &RangeInclusive<i64>, backward: bool) -> Option<Contents> {
+        let sql = if backward {
+            "SELECT id FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC"
+        } else {
+            "SELECT id FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id"
+        };
+        let mut statement = self.connection.prepare_cached(sql).ok()?;
+        let found = statement.query_map([ids.start(), ids.end()], |row| row.get::<_, i64>(0));
+        // Pages that do not belong together may go round for ever.
+        let mut last = None;
+        let ascending = found.ok()?.map_while(|id| id.ok()).take_while(|id| {
+            let before = last.replace(*id);
+            before.is_none_or(|before| if backward { *id < before } else { *id > before })
+        });
+        ascending.fold(None, |contents, id| {
+            let (first, last, count) = match contents {
+                None => (id, id, 0),
+                Some(Contents { first, last, count }) => (first.min(id), last.max(id), count),
+            };
+            Some(Contents {
+                first,
+                last,
+                count: count + 1,
+            })
+        })
+    }
+
+    /// Reads calls with ids in that range, until there are so many, or so many bytes of records.
     pub(super) fn read(
         &self,
         ids: &RangeInclusive<i64>,
-        backward: bool,
         most: usize,
         most_bytes: usize,
     ) -> (Vec<Stored>, Result<()>) {
         let mut stored = Vec::new();
-        let result = self.read_into(&mut stored, ids, backward, most, most_bytes);
+        let result = self.read_into(&mut stored, ids, most, most_bytes);
         (stored, result)
     }
 
@@ -294,15 +330,10 @@ impl Store {
         &self,
         stored: &mut Vec<Stored>,
         ids: &RangeInclusive<i64>,
-        backward: bool,
         most: usize,
         most_bytes: usize,
     ) -> Result<()> {
-        let sql = if backward {
-            "SELECT * FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3"
-        } else {
-            "SELECT * FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
-        };
+        let sql = "SELECT * FROM calls WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
@@ -339,14 +370,14 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Whether neither calls nor dead letters are left.
-    pub(super) fn is_empty(&self) -> Result<bool> {
-        let sql = "SELECT 1 FROM calls UNION ALL SELECT 1 FROM dead_letters LIMIT 1";
+    /// Whether any calls are left.
+    pub(super) fn has_calls(&self) -> Result<bool> {
+        let sql = "SELECT 1 FROM calls LIMIT 1";
         let any = self
             .connection
             .prepare_cached(sql)?
             .query_row([], |_| Ok(()));
-        Ok(any.optional()?.is_none())
+        Ok(any.optional()?.is_some())
     }
 
     /// Forgets dead letters from before that time.
@@ -469,6 +500,35 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// What the beginning of the file says of it, if it is one of SQLite's.
+fn check_header(path: &Path) -> Result<()> {
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let mut header = Vec::new();
+    let file = File::open(path).map_err(StoreError::Io)?;
+    file.take(100)
+        .read_to_end(&mut header)
+        .map_err(StoreError::Io)?;
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4)?.try_into().ok()?;
+        Some(i64::from(i32::from_be_bytes(bytes)))
+    };
+    // See "Database File Format" in SQLite's documentation.
+    match (number(68), number(60)) {
+        (Some(id), Some(version)) if header.starts_with(MAGIC) => check_ids(id, version),
+        _ => Ok(()),
+    }
+}
+
+fn check_ids(id: i64, version: i64) -> Result<()> {
+    if id != APPLICATION_ID {
+        return Err(StoreError::Foreign);
+    }
+    if version > VERSION {
+        return Err(StoreError::Newer(version));
+    }
+    Ok(())
 }
 
 /// A dead letter as it is written.
