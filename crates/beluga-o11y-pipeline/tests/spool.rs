@@ -324,14 +324,14 @@ fn dead_letters_are_kept_and_sent_again() {
 fn what_is_too_old_is_given_up_and_told_of() {
     let dir = TempDir::new().unwrap();
     leave(dir.path(), 0..30);
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1600));
     let young = leave(dir.path(), 30..40);
     let told = Arc::new(Mutex::new(Vec::new()));
     let letters = Arc::clone(&told);
     let backend = Backend::default();
     let pipeline = Pipeline::builder(backend.clone())
         .with_dead_letters(move |letter| letters.lock().unwrap().push(letter.reason))
-        .with_spool(Spool::new(dir.path()).with_max_age(Duration::from_millis(250)))
+        .with_spool(Spool::new(dir.path()).with_max_age(Duration::from_millis(1500)))
         .spawn()
         .unwrap();
     let report = pipeline.flush_within(5 * SECOND);
@@ -365,7 +365,7 @@ fn a_full_spool_leaves_new_calls_in_memory() {
     let dir = TempDir::new().unwrap();
     let backend = Backend::down();
     let pipeline = builder(&backend, dir.path())
-        .with_max_memory_bytes(1 << 20)
+        .with_max_memory_bytes(3 << 20)
         .with_spool(Spool::new(dir.path()).with_max_bytes(1 << 20))
         .spawn()
         .unwrap();
@@ -379,8 +379,11 @@ fn a_full_spool_leaves_new_calls_in_memory() {
         (stats.refused.full, stats.refused.full > 500),
         (refused, true)
     );
-    assert!(stats.spool.bytes <= 1 << 20, "{stats:?}");
-    assert!(stats.spool.durable > 300, "{stats:?}");
+    assert!(stats.spool.bytes < (1 << 20) / 10 * 11, "{stats:?}");
+    assert!(
+        stats.spool.durable > 300 && stats.spool.not_durable > 300,
+        "{stats:?}"
+    );
     assert_eq!(
         stats.accepted,
         stats.spool.durable + stats.spool.not_durable,
@@ -749,6 +752,7 @@ fn a_row_that_was_changed_is_kept_and_not_sent() {
     assert_eq!(kept, 2);
 }
 
+#[cfg(unix)]
 #[test]
 fn the_own_file_may_be_damaged_meanwhile() {
     let root = TempDir::new().unwrap();

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::store::{Contents, Letter, Record, Store, StoreError};
+use super::store::{Contents, Letter, Record, Store, StoreError, cost};
 use crate::{Durability, Spool, SpoolStats, row::Row};
 
 /// After a failure, the disk is left alone for so long.
@@ -71,6 +71,8 @@ pub(super) struct State {
     /// What was settled is being deleted.
     pub(super) clearing: bool,
     pub(super) send_again: bool,
+    /// A call was not written for want of room.
+    pub(super) is_full: bool,
     /// Calls that wait on disk alone, oldest first.
     ranges: VecDeque<Range>,
     pub(super) stats: SpoolStats,
@@ -171,6 +173,7 @@ impl Desk {
                 letters: Vec::new(),
                 clearing: false,
                 send_again: false,
+                is_full: false,
                 ranges: VecDeque::new(),
                 stats: SpoolStats::default(),
                 adopted: false,
@@ -228,8 +231,9 @@ impl Desk {
             self.note_slow(&mut state);
             return None;
         }
-        let cost = json.len() as u64;
+        let cost = cost(json.len());
         while state.stats.bytes.saturating_add(cost) > self.spool.max_bytes {
+            state.is_full = true;
             self.call_keeper(&mut state);
             let left = patience.saturating_sub(began.elapsed());
             if !self.drops_oldest || state.ranges.is_empty() || left.is_zero() || state.closing {
@@ -276,14 +280,17 @@ impl Desk {
                 row.durable = false;
                 return (state.queue.len() == waiting).then_some(row);
             }
-            if !self.keeper_writes(&state) {
-                if state.pen.is_none() {
+            // The keeper may be busy with something else.
+            let keeper_has = (patience / 2).saturating_sub(began.elapsed());
+            let keeper_writes = self.keeper_writes(&state) && !keeper_has.is_zero();
+            if state.pen.is_none() {
+                if !keeper_writes {
                     state = self.write_queue(state);
                     continue;
                 }
-            } else if state.pen.is_none() {
                 self.call_keeper(&mut state);
             }
+            let left = if keeper_writes { keeper_has } else { left };
             state = self.wait(state, left);
         }
     }
@@ -338,7 +345,7 @@ impl Desk {
         for ticket in &tickets {
             ticket.outcome.store(outcome, Ordering::Release);
             if outcome == WRITTEN {
-                state.stats.bytes += ticket.record.json.len() as u64;
+                state.stats.bytes += cost(ticket.record.json.len());
                 state.log_bytes += ticket.record.json.len() as u64 + 4096;
             }
         }

@@ -152,6 +152,7 @@ impl Keeper {
             }
             self.clear();
             self.copy_log();
+            self.make_room();
             self.drop_oldest();
             if Timers::due(&mut self.timers.adopt, ADOPT_EVERY) {
                 self.adopt();
@@ -172,16 +173,15 @@ impl Keeper {
     }
 
     fn patience(&self) -> Duration {
-        let next = self
-            .timers
-            .adopt
-            .min(self.timers.expire)
-            .min(self.timers.look);
+        let next = self.timers.adopt.min(self.timers.expire);
+        let next = match &self.own {
+            Some(_) => next.min(self.timers.look),
+            None => next.min(self.timers.retry),
+        };
         let wait = next.saturating_duration_since(Instant::now());
-        if self.own.is_none() || !self.desk.lock().settled.is_empty() {
-            return wait.min(RETRY_EVERY);
-        }
-        wait
+        // What could not be deleted is tried again.
+        let again = !self.desk.lock().settled.is_empty();
+        if again { wait.min(RETRY_EVERY) } else { wait }
     }
 
     fn expire_every(&self) -> Duration {
@@ -315,7 +315,10 @@ impl Keeper {
             left = own.side.checkpoint();
         }
         match left {
-            Ok(left) => self.desk.lock().log_bytes = left.min(ENOUGH / 2),
+            Ok(left) => {
+                self.desk.lock().log_bytes = left.min(ENOUGH / 2);
+                self.measure();
+            }
             Err(error) => {
                 self.desk.lock().log_bytes = 0;
                 self.note_failure(&error);
@@ -539,6 +542,10 @@ impl Keeper {
                 adopted: true,
             });
         }
+        let moved = match damaged {
+            true => Ok(true),
+            false => self.take_dead_letters(&store),
+        };
         self.others.insert(
             file,
             Other {
@@ -548,6 +555,9 @@ impl Keeper {
                 damaged,
             },
         );
+        if let Err(error) = moved {
+            self.note_other_failure(file, &error);
+        }
     }
 
     /// These calls are pending again.
@@ -612,9 +622,11 @@ impl Keeper {
 
     /// Whether nothing is left in a file, once its dead letters have moved to that of this process.
     fn empty(&self, store: &Store) -> Result<bool, StoreError> {
-        if store.has_calls()? {
-            return Ok(false);
-        }
+        Ok(!store.has_calls()? && self.take_dead_letters(store)?)
+    }
+
+    /// Moves dead letters to the file of this process. Whether that could be done.
+    fn take_dead_letters(&self, store: &Store) -> Result<bool, StoreError> {
         if store.dead_letters()? == 0 {
             return Ok(true);
         }
@@ -643,17 +655,45 @@ impl Keeper {
         self.sweep(Self::few, |keeper, range, stored| {
             stored.time < before && keeper.fall(range, stored, LossReason::Expired)
         });
-        if self.own.is_some() {
+        if let Some(own) = &self.own
+            && self.desk.lock().stats.dead_letters > 0
+        {
             let pen = self.desk.take_pen();
-            let result = pen
-                .own()
-                .as_ref()
-                .map_or(Ok(()), |own| own.forget_dead_letters(before));
+            let result = own.side.forget_dead_letters(before);
             drop(pen);
             match result {
                 Ok(()) => self.count_letters(),
                 Err(error) => self.note_own_failure(&error),
             }
+        }
+    }
+
+    /// Where there is no room for new calls, old dead letters go first.
+    fn make_room(&mut self) {
+        let (is_full, letters) = {
+            let mut state = self.desk.lock();
+            (std::mem::take(&mut state.is_full), state.stats.dead_letters)
+        };
+        if !is_full || letters == 0 {
+            return;
+        }
+        let Some(own) = &self.own else { return };
+        let pen = self.desk.take_pen();
+        let result = own.side.drop_oldest_dead_letters(AT_ONCE);
+        drop(pen);
+        match result {
+            Ok(0) => {}
+            Ok(dropped) => {
+                let name = &self.shared.name;
+                say(|| {
+                    tracing::warn!(
+                        "{name}: the spool is full: {dropped} old dead letters made room for new calls"
+                    );
+                });
+                self.count_letters();
+                self.measure();
+            }
+            Err(error) => self.note_own_failure(&error),
         }
     }
 

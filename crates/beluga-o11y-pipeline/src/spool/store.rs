@@ -177,7 +177,10 @@ impl Store {
             Durability::Process => "NORMAL",
             Durability::Power => "FULL",
         };
-        connection.execute_batch(&format!("PRAGMA synchronous={synchronous}"))?;
+        connection.execute_batch(&format!(
+            // What is in a file is data, and pages are looked at twice.
+            "PRAGMA synchronous={synchronous}; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON"
+        ))?;
         Ok(Self { connection })
     }
 
@@ -387,6 +390,13 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets so many of them at most. Returns how many.
+    pub(super) fn drop_oldest_dead_letters(&self, most: usize) -> Result<usize> {
+        let sql = "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters ORDER BY id LIMIT ?1)";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        Ok(self.connection.prepare_cached(sql)?.execute([most])?)
+    }
+
     /// Moves the dead letters of another file into this one. A crash in the middle may leave one in both.
     pub(super) fn take_dead_letters(&self, from: &Self) -> Result<()> {
         const AT_ONCE: usize = 100;
@@ -591,6 +601,22 @@ fn checksum(id: i64, time: i64, format: i64, record: &[u8]) -> i64 {
     }
     hash.update(record);
     hash.digest().cast_signed()
+}
+
+/// The disk space that a record of so many bytes takes up, about. See "B-tree Pages" in SQLite's documentation.
+pub(super) fn cost(record: usize) -> u64 {
+    const PAGE: usize = 4096;
+    /// The other columns and what a cell needs for itself; and the header of a page.
+    const CELL: usize = 40;
+    const USABLE: usize = PAGE - 8;
+    let cell = record + CELL;
+    let bytes = if cell <= USABLE {
+        PAGE / (USABLE / cell)
+    } else {
+        // A small part stays, the rest goes to pages of its own.
+        CELL + (record / (PAGE - 4) + 1) * PAGE
+    };
+    bytes as u64
 }
 
 /// Ids, which ascend, as ranges without gaps.
