@@ -15,6 +15,7 @@ const ALL: &[&str] = &[
     "BELUGA_O11Y_ALLOW_HTTP",
     "BELUGA_O11Y_DISABLED",
     "BELUGA_O11Y_EXPORTERS",
+    "BELUGA_O11Y_SPOOL_DIR",
     "HOSTED_LANGSERVE_PROJECT_NAME",
     "LANGCHAIN_API_KEY",
     "LANGCHAIN_ENDPOINT",
@@ -329,6 +330,35 @@ fn every_provider_gets_the_call_through_a_pipeline_of_its_own() {
     );
     let late = providers.submit(LLMCallData::new("openai", "gpt-4o"));
     assert!(matches!(late, Submission::Refused(_)));
+}
+
+#[test]
+fn what_a_provider_did_not_take_is_there_after_a_restart() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let spool = ("BELUGA_O11Y_SPOOL_DIR", directory.path().to_str().unwrap());
+    let sandbox = Sandbox::start().unwrap();
+    sandbox.inject(Fault::status(503).on("/langfuse").always());
+    let start = || sandboxed(&sandbox, &[spool], || from_env().unwrap());
+    let providers = start();
+    let submission = providers.submit(LLMCallData::new("openai", "gpt-4o"));
+    assert!(submission.is_accepted());
+    for (name, report) in providers.shutdown(Duration::from_secs(2)) {
+        let kept = (report.pending, report.stats.spool.durable);
+        let down = u64::from(name == "langfuse");
+        assert_eq!(kept, (down, down), "{name}: {}", report.stats);
+    }
+    sandbox.clear_faults();
+    let providers = start();
+    for (name, report) in providers.shutdown(Duration::from_secs(10)) {
+        let sent = (
+            report.pending,
+            report.stats.recovered,
+            report.stats.delivered,
+        );
+        let down = u64::from(name == "langfuse");
+        assert_eq!(sent, (0, down, down), "{name}: {}", report.stats);
+    }
+    assert_eq!(backends(&sandbox).len(), 5);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::{
 };
 
 pub(crate) const EXPORTERS: &str = "BELUGA_O11Y_EXPORTERS";
+pub(crate) const SPOOL_DIR: &str = "BELUGA_O11Y_SPOOL_DIR";
 const DISABLED: &str = "BELUGA_O11Y_DISABLED";
 /// The name that stands for no provider.
 const NONE: &str = "none";
@@ -69,6 +70,15 @@ pub(crate) fn chosen(env: Env<'_>) -> Result<Choice, FromEnvError> {
         }
     }
     Ok(Choice::Providers(chosen))
+}
+
+/// Where calls are kept until they are delivered, if anywhere.
+pub(crate) fn spool_directory(env: Env<'_>) -> Result<Option<String>, FromEnvError> {
+    let directory = env.text(SPOOL_DIR)?;
+    if directory.is_some() && !cfg!(feature = "spool") {
+        return Err(FromEnvError::SpoolNotCompiledIn);
+    }
+    Ok(directory)
 }
 
 fn only(candidates: impl Iterator<Item = &'static Provider>) -> Result<Choice, FromEnvError> {

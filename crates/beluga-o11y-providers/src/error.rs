@@ -5,7 +5,7 @@ use std::error::Error;
 use beluga_o11y_http::EnvError;
 use beluga_o11y_pipeline::PipelineError;
 
-use crate::config::EXPORTERS;
+use crate::config::{EXPORTERS, SPOOL_DIR};
 
 /// What keeps providers from being set up from the environment.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,12 @@ pub enum FromEnvError {
         /// Those that are.
         compiled_in: Vec<&'static str>,
     },
+    /// A directory for the spool is named, and the spool is not compiled in.
+    #[error(
+        "{SPOOL_DIR} is set, and the spool is not compiled in: enable the cargo feature `spool` of \
+         beluga-o11y-providers, or unset it"
+    )]
+    SpoolNotCompiledIn,
     /// `none` stands beside other names.
     #[error("{EXPORTERS} names none and providers; name one or the other")]
     NoneAndOthers,

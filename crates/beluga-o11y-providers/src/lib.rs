@@ -33,6 +33,12 @@
 //! its variables are there for the program's other telemetry as a rule. What else each provider reads is documented at
 //! its builder's `from_env`.
 //!
+//! # Calls that survive the process
+//!
+//! With the feature `spool`, `BELUGA_O11Y_SPOOL_DIR` names a directory where calls are kept until they are delivered; see
+//! [`with_spool`](PipelineBuilder::with_spool). Each provider has a directory of its own in it. Each program needs one, and so
+//! does each that reports to another project.
+//!
 //! # Features
 //!
 //! | feature | provider |
@@ -42,6 +48,7 @@
 //! | `phoenix` | `PhoenixExporter` |
 //! | `langsmith` | `LangSmithExporter` |
 //! | `otlp` | `OtlpExporter` |
+//! | `spool` | of all: calls are on disk until they are delivered |
 //! | `rustls` (default), `rustls-no-provider`, `native-tls` | TLS, for all of them |
 
 mod config;

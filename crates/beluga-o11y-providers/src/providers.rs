@@ -50,6 +50,7 @@ pub fn from_env_with(
         Choice::Providers(chosen) => (chosen, None),
         Choice::Nothing(reason) => (Vec::new(), Some(reason)),
     };
+    let spool = config::spool_directory(Env::process())?;
     let mut made = Vec::new();
     for provider in chosen {
         made.push((
@@ -60,7 +61,7 @@ pub fn from_env_with(
     // Threads are started when nothing can be wrong any more.
     let mut outlets = Vec::new();
     for (name, made) in made {
-        let pipeline = configure(name, made.pipeline).spawn();
+        let pipeline = configure(name, spooled(made.pipeline, spool.as_deref())).spawn();
         outlets.push(Outlet {
             name,
             destination: made.destination,
@@ -77,6 +78,14 @@ pub fn from_env_with(
         providers.announce();
     }
     Ok(providers)
+}
+
+fn spooled(pipeline: PipelineBuilder, directory: Option<&str>) -> PipelineBuilder {
+    match directory {
+        #[cfg(feature = "spool")]
+        Some(directory) => pipeline.with_spool(directory),
+        _ => pipeline,
+    }
 }
 
 /// Takes finished calls for all providers: a handle, cheap to clone.
