@@ -27,14 +27,20 @@
 //! - [`submit`](beluga_o11y::CallSink::submit) works on any thread, with any runtime or none, while a value is dropped
 //!   and after a runtime has gone. It does not panic, and it does not wait unless [`Overflow::Block`] says so.
 //! - At every moment, for every pipeline:
-//!   `submitted = accepted + refused + sampled out` and `accepted = delivered + rejected + dropped + pending`.
+//!   `submitted = accepted + refused + sampled out` and `accepted = delivered + rejected + dropped + pending`. (With a spool,
+//!   what earlier processes have left adds to what is accepted.)
 //! - A call is sent again until the backend has taken or refused it, with the same id, so that it is stored once.
 //! - One bad call costs no other; a dead backend costs no other backend anything.
 //! - Memory is bounded in bytes.
 //! - [`Pipeline::flush_within`] and [`Pipeline::shutdown`] return within their deadline, whatever the backend does, and
 //!   tell the truth.
 //!
-//! What it does not promise: calls that are still pending when the process ends are gone.
+//! Calls that are still pending when the process ends are gone, unless they are kept on disk: that is the feature `spool`
+//! and `with_spool` of [`PipelineBuilder`].
+//!
+//! # Features
+//!
+//! `spool`: keeps calls on disk until they are delivered. It builds SQLite, which needs a C compiler.
 
 mod builder;
 mod dead_letter;
