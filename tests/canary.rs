@@ -6,7 +6,7 @@
 use std::{
     error::Error,
     fmt::{Debug, Display},
-    io,
+    fs, io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use beluga_o11y_langfuse::{LangfuseExporter, LangfuseExporterBuilder};
 use beluga_o11y_opik::{OpikAuthorization, OpikExporter, OpikExporterBuilder};
 use beluga_o11y_otlp::{Attributes, OtlpConventions, OtlpExporter, OtlpExporterBuilder};
 use beluga_o11y_phoenix::{PhoenixExporter, PhoenixExporterBuilder};
-use beluga_o11y_pipeline::{Pipeline, PipelineBuilder};
+use beluga_o11y_pipeline::{Pipeline, PipelineBuilder, Spool};
 use beluga_o11y_sandbox::{Fault, LangfuseProject, OpikCloud, Sandbox};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
@@ -476,6 +476,48 @@ fn pipelines(seen: &Seen) {
     let panics = settings(Pipeline::builder(Panics)).spawn().unwrap();
     panics.submit(call());
     seen.debug(&panics.shutdown(Duration::from_secs(5)));
+    spools(seen, &sandbox);
+}
+
+/// Calls on disk, first unharmed, then damaged. A prompt is there, and no key.
+fn spools(seen: &Seen, sandbox: &Sandbox) {
+    let directory = tempfile::TempDir::new().unwrap();
+    let start = || {
+        let spool = Spool::new(directory.path());
+        seen.debug(&spool);
+        let told = seen.clone();
+        let pipeline = Pipeline::builder(builder(&sandbox.opik_url()).build().unwrap())
+            .with_max_batch_delay(Duration::ZERO)
+            .with_dead_letters(move |letter| told.debug(letter))
+            .with_spool(spool);
+        seen.debug(&pipeline);
+        pipeline.spawn().unwrap()
+    };
+    sandbox.inject(Fault::status(503).always());
+    let pipeline = start();
+    seen.debug(&pipeline.submit(call()));
+    seen.debug(&pipeline.shutdown(Duration::ZERO));
+    sandbox.clear_faults();
+    let files = || {
+        let files = fs::read_dir(directory.path().join("opik")).unwrap();
+        files.map(|file| file.unwrap().path()).collect::<Vec<_>>()
+    };
+    let all: Vec<u8> = files()
+        .iter()
+        .flat_map(|file| fs::read(file).unwrap())
+        .collect();
+    let all = String::from_utf8_lossy(&all);
+    assert!(all.contains(PROMPT) && !all.contains(KEY));
+    for file in files() {
+        let changed = fs::read(&file).unwrap();
+        let changed: Vec<u8> = changed.iter().rev().copied().collect();
+        fs::write(&file, changed).unwrap();
+    }
+    let pipeline = start();
+    let report = pipeline.shutdown(Duration::from_secs(5));
+    assert_eq!(report.stats.spool.set_aside, 1);
+    seen.debug(&report);
+    seen.show(&report.stats);
 }
 
 fn configuration(seen: &Seen) {

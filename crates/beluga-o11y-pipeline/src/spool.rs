@@ -47,6 +47,10 @@ impl Spool {
             let problem = format!("{} is less than {LEAST_BYTES}", self.max_bytes);
             return Err(setting("Spool::with_max_bytes", problem));
         }
+        if self.write_timeout.is_zero() {
+            let problem = "nothing can be written in no time".to_owned();
+            return Err(setting("Spool::with_write_timeout", problem));
+        }
         let directory = match Directory::prepare(&self.directory, exporter) {
             Ok(directory) => {
                 let in_use = InUse::new(directory.path()).ok_or_else(|| {

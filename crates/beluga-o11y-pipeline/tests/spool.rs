@@ -490,17 +490,21 @@ fn each_pipeline_has_a_directory_of_its_own() {
 }
 
 #[test]
-fn a_senseless_bound_is_named() {
+fn senseless_settings_are_named() {
     let dir = TempDir::new().unwrap();
-    let spool = Spool::new(dir.path()).with_max_bytes(1000);
-    let error = builder(&Backend::default(), dir.path())
-        .with_spool(spool)
-        .spawn()
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "pipeline: Spool::with_max_bytes: 1000 is less than 1048576"
-    );
+    for (spool, text) in [
+        (
+            Spool::new(dir.path()).with_max_bytes(1000),
+            "pipeline: Spool::with_max_bytes: 1000 is less than 1048576",
+        ),
+        (
+            Spool::new(dir.path()).with_write_timeout(Duration::ZERO),
+            "pipeline: Spool::with_write_timeout: nothing can be written in no time",
+        ),
+    ] {
+        let builder = builder(&Backend::default(), dir.path()).with_spool(spool);
+        assert_eq!(builder.spawn().unwrap_err().to_string(), text);
+    }
 }
 
 #[cfg(unix)]

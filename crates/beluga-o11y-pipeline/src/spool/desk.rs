@@ -268,7 +268,11 @@ impl Desk {
                     state.stats.durable += 1;
                     return Some(row);
                 }
-                FAILED => return None,
+                // Who knows how far it got.
+                FAILED => {
+                    row.durable = false;
+                    return Some(row);
+                }
                 _ => {}
             }
             let left = patience.saturating_sub(began.elapsed());
@@ -399,6 +403,10 @@ impl Desk {
         let (file, store) = new.unzip();
         let before = mem::replace(&mut *pen.own(), store);
         let mut state = self.lock();
+        // They were meant for the one before.
+        for ticket in state.queue.drain(..) {
+            ticket.outcome.store(FAILED, Ordering::Release);
+        }
         state.own = file;
         state.own_damaged = false;
         state.retry_at = None;
