@@ -18,6 +18,7 @@ use beluga_o11y::{
 use beluga_o11y_pipeline::{
     Durability, LossReason, Overflow, Pipeline, PipelineBuilder, PipelineStats, Spool,
 };
+use chrono::DateTime;
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
 use tempfile::TempDir;
@@ -878,4 +879,58 @@ fn somebody_else_may_hold_the_write_lock() {
     assert_eq!(report.pending, 0);
     assert_eq!(backend.ids().len() as u64, report.stats.accepted);
     assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+/// What version 1 of the files wrote must be read by every later one: `fixtures/spool-v1.db` was made on 2026-11-23 and
+/// is never made again.
+#[test]
+fn a_file_of_version_1_is_read() {
+    let root = TempDir::new().unwrap();
+    let dir = root.path().join("test");
+    fs::create_dir(&dir).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/spool-v1.db");
+    fs::copy(fixture, dir.join("spool-v1.db")).unwrap();
+    let memory = InMemoryExporter::new();
+    let pipeline = Pipeline::builder(Renamed(memory.clone()))
+        .with_spool(Spool::new(root.path()).with_max_age(Duration::from_secs(100 * 365 * 86_400)))
+        .spawn()
+        .unwrap();
+    assert_eq!(pipeline.flush_within(5 * SECOND).stats.recovered, 2);
+    assert_eq!(pipeline.send_dead_letters_again(), 1);
+    wait_for(|| memory.len() == 3);
+    let stats = pipeline.shutdown(5 * SECOND).stats;
+    check(&stats);
+    assert_eq!(
+        (stats.recovered, stats.delivered, stats.spool.set_aside),
+        (3, 3, 0)
+    );
+    assert_eq!(files(root.path()), Vec::<String>::new());
+    let texts: Vec<String> = memory
+        .calls()
+        .iter()
+        .map(|call| serde_json::to_string(&**call).unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        old_calls().map(|call| serde_json::to_string(&call).unwrap())
+    );
+}
+
+/// What is in the file of version 1: two calls, and a dead letter.
+fn old_calls() -> [LLMCallData; 3] {
+    [1, 2, 3].map(|number: u8| {
+        let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(number));
+        let start = DateTime::from_timestamp_millis(1_750_000_000_000 + i64::from(number)).unwrap();
+        LLMCallData::new("anthropic", "claude-sonnet-4-5")
+            .with_id(id)
+            .with_start_time(start)
+            .with_duration(Duration::from_millis(840))
+            .with_messages(
+                json!([{"role": "user", "content": "What is the capital of France? 🐋"}]),
+            )
+            .with_response("x".repeat(usize::from(number) * 3000))
+            .with_tokens(500, 150)
+            .with_cost(0.003)
+            .with_metadata("number", number)
+    })
 }

@@ -351,3 +351,89 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
 fn make_private(_: &Path, _: &Metadata, _: u32) -> io::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn names_of_exporters_become_names_of_files() {
+        for (exporter, name) in [
+            ("opik", "opik"),
+            ("my-own_2", "my-own_2"),
+            ("../etc", "%2E%2E%2Fetc"),
+            ("Opik", "%4Fpik"),
+            ("", "%"),
+        ] {
+            assert_eq!(file_name_of(exporter), name);
+        }
+    }
+
+    #[test]
+    fn a_file_is_held_by_one() {
+        let root = TempDir::new().unwrap();
+        let directory = Directory::prepare(root.path(), "x").unwrap();
+        let claim = directory.create().unwrap();
+        let path = claim.path().to_owned();
+        assert_eq!(directory.files().unwrap(), std::slice::from_ref(&path));
+        assert!(directory.claim(path.clone()).unwrap().is_none());
+        drop(claim);
+        let claim = directory.claim(path.clone()).unwrap().unwrap();
+        claim.remove().unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        directory.claim(path).unwrap_err();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_lock_of_a_removed_file_is_the_lock_of_nothing() {
+        let root = TempDir::new().unwrap();
+        let directory = Directory::prepare(root.path(), "x").unwrap();
+        let claim = directory.create().unwrap();
+        let path = claim.path().to_owned();
+        let lock = path.with_extension("lock");
+        // Removed and made anew while it was held.
+        fs::remove_file(&lock).unwrap();
+        new_file(&lock).unwrap();
+        let other = directory.claim(path).unwrap();
+        assert!(other.is_some());
+        drop((claim, other));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_belongs_to_another_user_is_left_alone() {
+        let root = TempDir::new().unwrap();
+        let directory = Directory::prepare(root.path(), "x").unwrap();
+        let claim = directory.create().unwrap();
+        let path = claim.path().to_owned();
+        drop(claim);
+        // Only the administrator can give a file away.
+        if std::os::unix::fs::chown(&path, Some(12_345), None).is_err() {
+            return;
+        }
+        let error = directory.claim(path).unwrap_err();
+        assert!(
+            error.to_string().ends_with("belongs to another user"),
+            "{error}"
+        );
+        std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
+        let error = directory.create().unwrap_err();
+        assert!(
+            error.to_string().ends_with("belongs to another user"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_exporters_share_a_name(one in ".{0,12}", other in ".{0,12}") {
+            let names = (file_name_of(&one), file_name_of(&other));
+            prop_assert_eq!(one == other, names.0.eq_ignore_ascii_case(&names.1));
+            prop_assert!(!names.0.contains(['/', '\\', '.', '\0', ':']));
+        }
+    }
+}

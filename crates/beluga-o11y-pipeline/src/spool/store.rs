@@ -505,8 +505,12 @@ impl Store {
             .connection
             .pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free >= MUCH {
-            self.connection
-                .execute_batch(&format!("PRAGMA incremental_vacuum({MUCH})"))?;
+            let mut statement = self
+                .connection
+                .prepare(&format!("PRAGMA incremental_vacuum({MUCH})"))?;
+            let mut rows = statement.query([])?;
+            // One page is given back with each step.
+            while rows.next()?.is_some() {}
         }
         Ok(())
     }
@@ -603,20 +607,31 @@ fn checksum(id: i64, time: i64, format: i64, record: &[u8]) -> i64 {
     hash.digest().cast_signed()
 }
 
-/// The disk space that a record of so many bytes takes up, about. See "B-tree Pages" in SQLite's documentation.
+/// The disk space that a record of so many bytes takes up, about: what SQLite's "Database File Format" says of table
+/// leaves and of payload that spills to overflow pages.
 pub(super) fn cost(record: usize) -> u64 {
     const PAGE: usize = 4096;
-    /// The other columns and what a cell needs for itself; and the header of a page.
-    const CELL: usize = 40;
-    const USABLE: usize = PAGE - 8;
-    let cell = record + CELL;
-    let bytes = if cell <= USABLE {
-        PAGE / (USABLE / cell)
+    const PAGE_HEADER: usize = 8;
+    const OVERFLOW: usize = PAGE - 4;
+    const MOST_LOCAL: usize = PAGE - 35;
+    const LEAST_LOCAL: usize = (PAGE - 12) * 32 / 255 - 23;
+    /// The other columns; and what a cell needs for itself.
+    const COLUMNS: usize = 22;
+    const CELL: usize = 8;
+    let payload = record + COLUMNS;
+    let local = if payload <= MOST_LOCAL {
+        payload
     } else {
-        // A small part stays, the rest goes to pages of its own.
-        CELL + (record / (PAGE - 4) + 1) * PAGE
+        let local = LEAST_LOCAL + (payload - LEAST_LOCAL) % OVERFLOW;
+        if local <= MOST_LOCAL {
+            local
+        } else {
+            LEAST_LOCAL
+        }
     };
-    bytes as u64
+    let in_a_leaf = (PAGE - PAGE_HEADER) / (local + CELL);
+    let overflow = (payload - local).div_ceil(OVERFLOW);
+    (PAGE / in_a_leaf.max(1) + overflow * PAGE) as u64
 }
 
 /// Ids, which ascend, as ranges without gaps.
@@ -629,4 +644,145 @@ fn ranges(ids: &[i64]) -> Vec<RangeInclusive<i64>> {
         }
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(1);
+
+    fn create(dir: &TempDir) -> Store {
+        let path = dir.path().canonicalize().unwrap().join("a.db");
+        File::create(&path).unwrap();
+        Store::create(&path, Durability::Process, WAIT).unwrap()
+    }
+
+    fn record(id: i64, bytes: usize) -> Record {
+        let call = LLMCallData::new("", "").with_response("x".repeat(bytes));
+        Record {
+            id,
+            time: 7,
+            json: serde_json::to_vec(&call).unwrap(),
+        }
+    }
+
+    fn insert(store: &Store, records: &[Record]) {
+        store.insert(records.iter()).unwrap();
+    }
+
+    #[test]
+    fn what_a_call_costs_is_what_the_file_grows_by() {
+        for bytes in [
+            0, 200, 500, 900, 1200, 1900, 2100, 3000, 3800, 4100, 5000, 9000, 70_000,
+        ] {
+            let dir = TempDir::new().unwrap();
+            let store = create(&dir);
+            let before = store.used_bytes().unwrap();
+            let records: Vec<Record> = (1..=100).map(|id| record(id, bytes)).collect();
+            let reckoned: u64 = records.iter().map(|record| cost(record.json.len())).sum();
+            insert(&store, &records);
+            let grown = store.used_bytes().unwrap() - before;
+            let ratio = grown as f64 / reckoned as f64;
+            assert!((0.85..1.15).contains(&ratio), "{bytes}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_of_all_that_a_row_says() {
+        let sum = checksum(1, 2, 3, b"record");
+        for other in [
+            checksum(2, 2, 3, b"record"),
+            checksum(1, 3, 3, b"record"),
+            checksum(1, 2, 4, b"record"),
+            checksum(1, 2, 3, b"recorf"),
+            checksum(1, 2, 3, b""),
+        ] {
+            assert_ne!(sum, other);
+        }
+        // Files of all versions have it; as computed by the Python package xxhash.
+        assert_eq!(sum, 2_796_733_866_787_523_800);
+    }
+
+    #[test]
+    fn all_or_none_are_written() {
+        let dir = TempDir::new().unwrap();
+        let store = create(&dir);
+        insert(&store, &[record(3, 10)]);
+        let clash = [record(1, 10), record(2, 10), record(3, 10)];
+        store.insert(clash.iter()).unwrap_err();
+        let contents = store.contents().unwrap();
+        assert_eq!(
+            contents,
+            Some(Contents {
+                first: 3,
+                last: 3,
+                count: 1
+            })
+        );
+        // And the connection works on.
+        insert(&store, &[record(4, 10), record(5, 10)]);
+        assert_eq!(store.contents().unwrap().unwrap().count, 3);
+    }
+
+    #[test]
+    fn space_is_given_back() {
+        let dir = TempDir::new().unwrap();
+        let store = create(&dir);
+        let records: Vec<Record> = (1..=3000).map(|id| record(id, 9000)).collect();
+        insert(&store, &records);
+        let ids: Vec<i64> = (1..=3000).collect();
+        store.settle(&ids, &[]).unwrap();
+        assert!(store.used_bytes().unwrap() < 100_000);
+        for _ in 0..10 {
+            store.shrink().unwrap();
+        }
+        store.checkpoint().unwrap();
+        let file = std::fs::metadata(dir.path().join("a.db")).unwrap();
+        assert!(file.len() < 20_000_000, "{}", file.len());
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_the_ids(ids in proptest::collection::btree_set(any::<i8>(), 0..60)) {
+            let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+            let ranges = ranges(&ids);
+            let all: Vec<i64> = ranges.iter().cloned().flatten().collect();
+            prop_assert_eq!(all, ids);
+            for pair in ranges.windows(2) {
+                prop_assert!(pair[0].end() + 1 < *pair[1].start());
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(
+            sizes in proptest::collection::vec(0..9000_usize, 1..40),
+            most in 1..10_usize,
+            most_bytes in 1..20_000_usize,
+        ) {
+            let dir = TempDir::new().unwrap();
+            let store = create(&dir);
+            let records: Vec<Record> = (1..).zip(&sizes).map(|(id, bytes)| record(id, *bytes)).collect();
+            insert(&store, &records);
+            let mut read = Vec::new();
+            let mut first = 1;
+            while read.len() < records.len() {
+                let (stored, result) = store.read(&(first..=100), most, most_bytes);
+                result.unwrap();
+                prop_assert!(!stored.is_empty() && stored.len() <= most);
+                let before: usize = stored.iter().rev().skip(1).map(|call| call.bytes).sum();
+                prop_assert!(before < most_bytes);
+                first = stored.last().unwrap().id + 1;
+                read.extend(stored);
+            }
+            for (stored, record) in read.iter().zip(&records) {
+                prop_assert_eq!((stored.id, stored.time), (record.id, 7));
+                let call = stored.call.as_ref().unwrap();
+                prop_assert_eq!(serde_json::to_vec(call).unwrap(), record.json.clone());
+            }
+        }
+    }
 }
