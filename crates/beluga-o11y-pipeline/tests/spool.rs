@@ -632,6 +632,52 @@ fn where_there_can_be_no_directory_memory_has_to_do_until_there_is_one() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_directory_that_is_deleted_meanwhile_is_made_anew() {
+    let root = TempDir::new().unwrap();
+    let dir = root.path().join("spool");
+    let backend = Backend::down();
+    let pipeline = builder(&backend, &dir)
+        .with_max_memory_bytes(64 << 10)
+        .spawn()
+        .unwrap();
+    submit(&pipeline, 0..100);
+    fs::remove_dir_all(&dir).unwrap();
+    // Memory is full. Until it is noticed, calls go into the file that is not there.
+    let _ = pipeline.submit(call(100));
+    wait_for(|| dir.join("test").is_dir() && !databases(&dir).is_empty());
+    std::thread::sleep(Duration::from_millis(100));
+    let before = pipeline.stats().spool.not_durable;
+    submit(&pipeline, 110..120);
+    assert_eq!(pipeline.stats().spool.not_durable, before);
+    let report = pipeline.shutdown(Duration::ZERO);
+    check(&report.stats);
+    // The next process finds what came after it; what was deleted cannot be had back by it.
+    let late = builder(&Backend::default(), &dir).spawn().unwrap();
+    let recovered = late.flush_within(5 * SECOND).stats.recovered;
+    assert!((10..=11).contains(&recovered), "{recovered}");
+    let _ = late.shutdown(SECOND);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_deleted_meanwhile_is_sent_all_the_same() {
+    let root = TempDir::new().unwrap();
+    let dir = root.path().join("spool");
+    let backend = Backend::down();
+    let pipeline = builder(&backend, &dir)
+        .with_max_memory_bytes(64 << 10)
+        .spawn()
+        .unwrap();
+    submit(&pipeline, 0..100);
+    fs::remove_dir_all(&dir).unwrap();
+    backend.set_down(false);
+    let report = pipeline.shutdown(10 * SECOND);
+    check(&report.stats);
+    assert_eq!((report.pending, report.stats.delivered), (0, 100));
+}
+
 #[test]
 fn files_that_are_not_ours_are_left_as_they_are() {
     let root = TempDir::new().unwrap();

@@ -205,6 +205,11 @@ impl Claim {
         Ok(same.then_some(Self { path, lock }))
     }
 
+    /// Whether the next process would find it.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Deletes the file, and lets go.
     pub(super) fn remove(self) -> io::Result<()> {
         let removed = remove(&self.path);

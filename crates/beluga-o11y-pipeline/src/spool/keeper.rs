@@ -13,7 +13,7 @@ use beluga_o11y::ExportError;
 
 use super::{
     desk::{Desk, News, Range, now},
-    directory::{Claim, Directory, DirectoryError, InUse},
+    directory::{Claim, Directory, InUse},
     store::{Contents, Store, StoreError, Stored},
 };
 use crate::{
@@ -33,6 +33,7 @@ const RETRY_EVERY: Duration = super::desk::RETRY_AFTER;
 /// The most rows that are read or deleted at a time: whoever wants to write waits for no more.
 const AT_ONCE: usize = 500;
 const BYTES_AT_ONCE: usize = 512 * 1024;
+const READS_AT_ONCE: usize = 16;
 /// The most calls that wait for the worker to be told of.
 const MOST_FALLEN: usize = 256;
 /// From this size on, the log must be copied while nobody writes.
@@ -148,7 +149,7 @@ impl Keeper {
                 self.repair();
             }
             if self.desk.lock().own_damaged {
-                self.replace_own();
+                self.replace_own(true);
             }
             self.clear();
             self.copy_log();
@@ -162,7 +163,11 @@ impl Keeper {
             if Timers::due(&mut self.timers.expire, expire_every) {
                 self.expire();
             }
-            self.send_again();
+            let looks = Timers::due(&mut self.timers.look, LOOK_EVERY);
+            if looks || self.desk.lock().must_wait() {
+                self.look_for_own();
+            }
+            self.send_again(looks);
             self.load();
             self.remove_empty();
             self.tell();
@@ -226,12 +231,9 @@ impl Keeper {
         let Some(directory) = &self.directory else {
             return;
         };
-        let made = directory.create().map_err(|error| match error {
-            DirectoryError::Io { source, .. } => StoreError::Io(source),
-            unfit @ DirectoryError::Unfit { .. } => {
-                StoreError::Io(std::io::Error::other(unfit.to_string()))
-            }
-        });
+        let made = directory
+            .create()
+            .map_err(|error| StoreError::Io(std::io::Error::other(error.to_string())));
         let made = made.and_then(|claim| {
             let spool = &self.desk.spool;
             let open = || {
@@ -262,37 +264,46 @@ impl Keeper {
         self.next_file
     }
 
-    /// Tries again what could not be done at the start.
+    /// Tries again what could not be done.
     fn repair(&mut self) {
-        if self.directory.is_none() {
-            let directory = Directory::prepare(&self.root, &self.shared.name);
-            match directory {
-                Ok(directory) => {
-                    let Some(in_use) = InUse::new(directory.path()) else {
-                        return;
-                    };
-                    self.in_use = Some(in_use);
-                    self.directory = Some(directory);
-                    self.timers.adopt = Instant::now();
-                }
-                Err(error) => {
-                    let error = StoreError::Io(std::io::Error::other(error.to_string()));
-                    return self.note_failure(&error);
-                }
+        // It may be another one by now.
+        (self.directory, self.in_use) = (None, None);
+        match Directory::prepare(&self.root, &self.shared.name) {
+            Ok(directory) => {
+                let Some(in_use) = InUse::new(directory.path()) else {
+                    return;
+                };
+                (self.directory, self.in_use) = (Some(directory), Some(in_use));
+                self.timers.adopt = Instant::now();
+                self.make_own();
+            }
+            Err(error) => {
+                self.note_failure(&StoreError::Io(std::io::Error::other(error.to_string())));
             }
         }
-        self.make_own();
     }
 
-    /// The file is damaged: what can be read of it is sent, and new calls go to another one.
-    fn replace_own(&mut self) {
+    /// Somebody may have deleted the file. What is in it can still be read, but not by the next process.
+    fn look_for_own(&mut self) {
+        let gone = self.own.as_ref().is_some_and(|own| !own.claim.is_there());
+        if gone {
+            let mut state = self.desk.lock();
+            self.desk
+                .note_trouble(&mut state, || "its file was deleted".to_owned());
+            drop(state);
+            self.replace_own(false);
+        }
+    }
+
+    /// New calls go to another file. If this one is damaged, what can be read of it is sent.
+    fn replace_own(&mut self, damaged: bool) {
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
             let other = Other {
                 claim: own.claim,
                 store,
                 bytes: 0,
-                damaged: true,
+                damaged,
             };
             self.others.insert(own.file, other);
         }
@@ -652,9 +663,16 @@ impl Keeper {
     fn expire(&mut self) {
         let age = i64::try_from(self.desk.spool.max_age.as_millis()).unwrap_or(i64::MAX);
         let before = now().saturating_sub(age);
+        let mut any = false;
         self.sweep(Self::few, |keeper, range, stored| {
-            stored.time < before && keeper.fall(range, stored, LossReason::Expired)
+            let falls = stored.time < before && keeper.fall(range, stored, LossReason::Expired);
+            any |= falls;
+            falls
         });
+        if any {
+            // There may be more.
+            self.timers.expire = Instant::now();
+        }
         if let Some(own) = &self.own
             && self.desk.lock().stats.dead_letters > 0
         {
@@ -717,13 +735,17 @@ impl Keeper {
         64 * 1024
     }
 
-    /// Goes through the calls that wait on disk, oldest first, until there is no room or one of them stays.
+    /// Goes through the calls that wait on disk, oldest first, until there is no room or one of them stays; or for so
+    /// long that something else has its turn.
     fn sweep(
         &mut self,
         room: impl Fn(&Self) -> usize,
         mut take: impl FnMut(&mut Self, &Range, Stored) -> bool,
     ) {
-        while !self.shared.stop.load(Ordering::Acquire) {
+        for _ in 0..READS_AT_ONCE {
+            if self.shared.stop.load(Ordering::Acquire) {
+                return;
+            }
             let room = room(self).min(BYTES_AT_ONCE);
             if room == 0 {
                 return;
@@ -765,6 +787,7 @@ impl Keeper {
                 Err(error) => return self.note_other_failure(range.file, &error),
             }
         }
+        self.desk.wake();
     }
 
     /// The first range cannot be read on: what can be found from its end is left of it.
@@ -898,7 +921,7 @@ impl Keeper {
     // Dead letters
 
     /// Makes calls again of dead letters, where somebody asked for it.
-    fn send_again(&mut self) {
+    fn send_again(&mut self, looks: bool) {
         let Some(own) = &self.own else {
             return;
         };
@@ -910,7 +933,7 @@ impl Keeper {
             if let Err(error) = marked {
                 return self.note_own_failure(&error);
             }
-        } else if Timers::due(&mut self.timers.look, LOOK_EVERY) {
+        } else if looks {
             asked = own.side.has_dead_letters_to_send().unwrap_or(false);
         }
         if !asked {
