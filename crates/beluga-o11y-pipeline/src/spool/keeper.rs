@@ -297,6 +297,11 @@ impl Keeper {
 
     /// New calls go to another file. If this one is damaged, what can be read of it is sent.
     fn replace_own(&mut self, damaged: bool) {
+        self.retire_own(damaged);
+        self.make_own();
+    }
+
+    fn retire_own(&mut self, damaged: bool) {
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
             let other = Other {
@@ -307,7 +312,6 @@ impl Keeper {
             };
             self.others.insert(own.file, other);
         }
-        self.make_own();
     }
 
     /// Copies the log into the file.
@@ -434,6 +438,8 @@ impl Keeper {
             state.own_damaged = true;
         }
         self.desk.note_failure(&mut state, error);
+        drop(state);
+        self.desk.wake();
     }
 
     /// How much is on disk.
@@ -794,7 +800,10 @@ impl Keeper {
     fn go_round_damage(&mut self, file: u32) {
         match self.others.get_mut(&file) {
             Some(other) => other.damaged = true,
-            None => self.desk.lock().own_damaged = true,
+            None => {
+                self.desk.lock().own_damaged = true;
+                self.desk.wake();
+            }
         }
         let Some(range) = self.desk.front().filter(|range| range.file == file) else {
             return;
@@ -971,6 +980,9 @@ impl Keeper {
 
     /// Lets go of all files. What is empty is removed.
     fn close(&mut self) {
+        if self.desk.lock().own_damaged {
+            self.retire_own(true);
+        }
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
             let empty = !store.has_calls().unwrap_or(true)
