@@ -107,8 +107,8 @@ impl Directory {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(io)?,
             };
-            // Somebody may have taken it for a left one already.
-            if file.try_lock().is_err() {
+            // Somebody may have taken it for a left one already, and even have removed it.
+            if file.try_lock().is_err() || !is_at(&file, &lock) {
                 continue;
             }
             let claim = Claim {
@@ -167,7 +167,11 @@ impl Directory {
             path: path.clone(),
             source,
         };
-        let metadata = fs::symlink_metadata(&path).map_err(io)?;
+        let metadata = match fs::symlink_metadata(&path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(io)?,
+        };
         if !metadata.is_file() {
             return Err(unfit(&path, "is not a regular file"));
         }
@@ -175,7 +179,14 @@ impl Directory {
             return Err(unfit(&path, "belongs to another user"));
         }
         make_private(&path, &metadata, 0o600).map_err(io)?;
-        Claim::lock(path.clone()).map_err(io)
+        match Claim::lock(path.clone()).map_err(io)? {
+            // Another process was faster, and this is a lock of nothing.
+            Some(claim) if !path.exists() => {
+                let _ = claim.remove();
+                Ok(None)
+            }
+            claim => Ok(claim),
+        }
     }
 }
 
@@ -188,7 +199,11 @@ impl Claim {
         let lock_path = path.with_extension("lock");
         let lock = match fs::symlink_metadata(&lock_path) {
             Ok(metadata) if !metadata.is_file() => return Err(io::ErrorKind::InvalidInput.into()),
-            Ok(_) => OpenOptions::new().read(true).write(true).open(&lock_path)?,
+            Ok(_) => match OpenOptions::new().read(true).write(true).open(&lock_path) {
+                // Its process was faster, and has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => other?,
+            },
             Err(_) => match new_file(&lock_path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
                 other => other?,
@@ -200,8 +215,7 @@ impl Claim {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Whoever held it may have removed it before letting go: then this is the lock of nothing.
-        let same = fs::symlink_metadata(&lock_path)
-            .is_ok_and(|there| lock.metadata().is_ok_and(|ours| is_same(&there, &ours)));
+        let same = is_at(&lock, &lock_path);
         Ok(same.then_some(Self { path, lock }))
     }
 
@@ -214,7 +228,7 @@ impl Claim {
     pub(super) fn remove(self) -> io::Result<()> {
         let removed = remove(&self.path);
         // Without its file, the log is nothing.
-        for suffix in ["-wal", "-shm"] {
+        for suffix in ["-wal", "-shm", "-journal"] {
             let _ = remove(&with_suffix(&self.path, suffix));
         }
         removed?;
@@ -297,6 +311,11 @@ fn new_file(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let there = fs::symlink_metadata(path);
+    there.is_ok_and(|there| file.metadata().is_ok_and(|ours| is_same(&there, &ours)))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -146,6 +146,13 @@ impl Store {
         };
         let id = pragma("application_id")?;
         let version = pragma("user_version")?;
+        let tables: i64 =
+            store
+                .connection
+                .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        if id == 0 && tables == 0 {
+            return Ok(None);
+        }
         check_ids(id, version)?;
         if version == 0 {
             return Ok(None);
@@ -520,7 +527,9 @@ impl Store {
 fn check_header(path: &Path) -> Result<()> {
     const MAGIC: &[u8] = b"SQLite format 3\0";
     let mut header = Vec::new();
+    const PAGE: u64 = 4096;
     let file = File::open(path).map_err(StoreError::Io)?;
+    let length = file.metadata().map_err(StoreError::Io)?.len();
     file.take(100)
         .read_to_end(&mut header)
         .map_err(StoreError::Io)?;
@@ -530,6 +539,8 @@ fn check_header(path: &Path) -> Result<()> {
     };
     // See "Database File Format" in SQLite's documentation.
     match (number(68), number(60)) {
+        // Its process may have ended while it made the file.
+        (Some(0), _) if length <= PAGE => Ok(()),
         (Some(id), Some(version)) if header.starts_with(MAGIC) => check_ids(id, version),
         _ => Ok(()),
     }
