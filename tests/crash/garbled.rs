@@ -102,7 +102,7 @@ fn left(copied: bool) -> Left {
             .with_response(format!("{number} {}", "call ".repeat(bytes / 5)))
             .with_metadata("number", number);
         submitted.insert(call.id(), serde_json::to_string(&call).unwrap());
-        if number % 3 > 0 {
+        if !number.is_multiple_of(3) {
             waiting.insert(call.id());
             backend.0.lock().unwrap().down_for.insert(call.id());
         }

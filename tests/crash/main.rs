@@ -1,19 +1,40 @@
-//! Temporary frame.
+//! What a spool is worth: processes are killed for real, and what they had accepted has to arrive all the same.
+//!
+//! The killed ones are this program again, see `alone`. The rows run one after the other: some keep all cores of a
+//! small machine busy, and some look at the clock.
+
+mod alone;
+mod calls;
 mod garbled;
-#[allow(dead_code)]
+mod kills;
+mod neighbours;
+mod plan;
+mod program;
+mod server;
 mod support;
+
 use libtest_mimic::{Arguments, Trial};
+
+macro_rules! rows {
+    ($($module:ident: $($row:ident)*;)*) => {
+        vec![$($(Trial::test(concat!(stringify!($module), "::", stringify!($row)), || {
+            $module::$row();
+            Ok(())
+        })),*),*]
+    };
+}
+
 fn main() {
-    let arguments = Arguments::from_args();
-    let rows = vec![
-        Trial::test("garbled::whatever_becomes_of_the_files", || {
-            garbled::whatever_becomes_of_the_files();
-            Ok(())
-        }),
-        Trial::test("garbled::files_that_nothing_happened_to", || {
-            garbled::files_that_nothing_happened_to();
-            Ok(())
-        }),
-    ];
+    if alone::run() {
+        return;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let rows = rows! {
+        garbled: files_that_nothing_happened_to whatever_becomes_of_the_files;
+        kills: no_accepted_call_is_lost;
+        neighbours: a_dead_one_leaves_its_calls_to_the_living a_dead_one_leaves_its_calls_to_the_next
+            all_at_once what_a_dead_one_has_started_holds_nothing;
+    };
     libtest_mimic::run(&arguments, rows).exit();
 }

@@ -10,6 +10,7 @@ use std::{
 
 use beluga_o11y_pipeline::PipelineStats;
 use beluga_o11y_sandbox::Sandbox;
+use tempfile::TempDir;
 
 pub(crate) const MICROS: Duration = Duration::from_micros(1);
 pub(crate) const MILLIS: Duration = Duration::from_millis(1);
@@ -36,6 +37,30 @@ pub(crate) fn check(stats: &PipelineStats) {
         delivered + rejected + dropped + pending,
         "{stats:?}"
     );
+}
+
+/// A directory of a row's own. It is kept if the row fails.
+pub(crate) struct Place(Option<TempDir>);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("crash-").tempdir();
+        Self(Some(directory.expect("a directory")))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_ref().expect("it is there until the end").path()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(directory) = self.0.take()
+        {
+            eprintln!("what is left of it is in {}", directory.keep().display());
+        }
+    }
 }
 
 /// The files below a directory.
