@@ -13,14 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{program, support::PATIENCE};
+use crate::{backlog, disk, outage, program, support::PATIENCE};
 
-const ROW: &str = "BELUGA_O11Y_CRASH_ROW";
+pub(crate) const ROW: &str = "BELUGA_O11Y_CRASH_ROW";
 
 /// What is given to it are the arguments of its process.
 type Row = fn(&[String]);
 
-const ROWS: &[(&str, Row)] = &[("program", program::run)];
+const ROWS: &[(&str, Row)] = &[
+    ("backlog: drain", backlog::drain),
+    ("backlog: fill", backlog::fill),
+    ("disk: fills up", disk::fill),
+    ("disk: hangs", disk::hang),
+    ("disk: read-only", disk::read_only),
+    ("disk: stands still", disk::stand_still),
+    ("outage: begins", outage::begin),
+    ("outage: ends", outage::end_of_it),
+    ("outage: old calls", outage::old_calls),
+    ("program", program::run),
+];
 
 /// Runs the row that this process was started for, if it was started for one.
 pub(crate) fn run() -> bool {

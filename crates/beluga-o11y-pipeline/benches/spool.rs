@@ -165,7 +165,9 @@ fn backlog(table: &mut Table, disk: &Path) -> Result<()> {
     let [mut fill, mut known, mut drain] = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         let directory = tempfile::tempdir_in(disk)?;
-        let pipeline = spawn(false, Some((directory.path(), Durability::Process)))?;
+        // None goes by memory only, however slow the disk is for a moment.
+        let spool = Spool::new(directory.path()).with_write_timeout(PATIENCE);
+        let pipeline = spawn(false, Some(spool))?;
         let start = Instant::now();
         let calls = record::calls(BACKLOG);
         thread::scope(|scope| {
@@ -188,7 +190,7 @@ fn backlog(table: &mut Table, disk: &Path) -> Result<()> {
         drop(pipeline);
 
         let start = Instant::now();
-        let pipeline = spawn(true, Some((directory.path(), Durability::Process)))?;
+        let pipeline = spawn(true, Some(directory.path().into()))?;
         let reached = |what: fn(&Pipeline) -> u64| -> Result<Duration> {
             while what(&pipeline) < BACKLOG as u64 {
                 if start.elapsed() > PATIENCE {
@@ -244,7 +246,8 @@ fn bare(disk: &Path, synchronous: &str) -> Result<Run> {
 fn submits(disk: &Path, load: Load) -> Result<Run> {
     let calls = record::calls(load.calls);
     let directory = tempfile::tempdir_in(disk)?;
-    let spool = load.spool.map(|durability| (directory.path(), durability));
+    let spool = |durability| Spool::new(directory.path()).with_durability(durability);
+    let spool = load.spool.map(spool);
     let pipeline = spawn(true, spool)?;
     let start = Instant::now();
     let mut times = thread::scope(|scope| -> Result<Vec<u32>> {
@@ -305,12 +308,10 @@ fn submit_all(
     Ok(times)
 }
 
-fn spawn(takes: bool, spool: Option<(&Path, Durability)>) -> Result<Pipeline> {
+fn spawn(takes: bool, spool: Option<Spool>) -> Result<Pipeline> {
     let builder = Pipeline::builder(Backend { takes }).with_overflow(Overflow::Block(PATIENCE));
     let builder = match spool {
-        Some((directory, durability)) => {
-            builder.with_spool(Spool::new(directory).with_durability(durability))
-        }
+        Some(spool) => builder.with_spool(spool),
         None => builder.with_max_memory_bytes(MUCH_MEMORY),
     };
     Ok(builder.spawn()?)

@@ -336,6 +336,33 @@ impl<T> Machine<T> {
         })
     }
 
+    /// Makes room for a call of that size: the newest of the waiting ones that may wait on disk alone do so from now on.
+    /// Returns them, oldest first, and what they come back with.
+    pub(crate) fn park_waiting(&mut self, bytes: usize, may: impl Fn(&T) -> bool) -> Vec<(T, u64)> {
+        let wanted = bytes.saturating_add(self.rules.backlog_bytes());
+        let mut stay = VecDeque::with_capacity(self.fresh.len());
+        let mut parked = Vec::new();
+        let mut freed: usize = 0;
+        while let Some(item) = self.fresh.pop_back() {
+            if freed >= wanted || !may(&item.value) {
+                stay.push_front(item);
+                continue;
+            }
+            freed += item.bytes;
+            self.fresh_bytes -= item.bytes;
+            self.bytes -= item.bytes;
+            self.parked += 1;
+            if item.unparked {
+                self.unparked_bytes -= item.bytes;
+                self.unparked_fresh -= 1;
+            }
+            parked.push((item.value, item.epoch));
+        }
+        self.fresh = stay;
+        parked.reverse();
+        parked
+    }
+
     /// Calls that have waited on disk are accounted for elsewhere from now on.
     pub(crate) fn release_parked(&mut self, epoch: u64, calls: usize) {
         self.parked -= calls;

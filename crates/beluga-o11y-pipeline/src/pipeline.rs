@@ -420,6 +420,20 @@ impl Shared {
                 }
                 return Ok(false);
             }
+            if let Some(disk) = &self.disk {
+                // The disk takes no more right now; but what it has taken need not be in memory.
+                let on_disk = |entry: &Entry| entry.row.is_some_and(|row| row.durable);
+                let parked = state.machine.park_waiting(bytes, on_disk);
+                if !parked.is_empty() {
+                    for (entry, epoch) in parked {
+                        if let Some(row) = entry.row {
+                            disk.park(row, epoch);
+                        }
+                        dropped.push(entry);
+                    }
+                    continue;
+                }
+            }
             match self.intake.overflow {
                 Overflow::RefuseNew => {
                     self.forget(row);

@@ -402,6 +402,44 @@ fn a_full_spool_leaves_new_calls_in_memory() {
     assert_eq!(pipeline.stats().spool.not_durable, stats.spool.not_durable);
 }
 
+/// Also when the memory is full of calls that are on disk: they need not be in memory.
+#[test]
+fn a_disk_that_takes_nothing_for_a_moment_refuses_nothing() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::down();
+    let pipeline = builder(&backend, dir.path())
+        .with_max_memory_bytes(2 << 20)
+        .with_spool(Spool::new(dir.path()).with_write_timeout(Duration::from_millis(50)))
+        .spawn()
+        .unwrap();
+    submit(&pipeline, 0..2000);
+    let durable = pipeline.stats().spool.durable;
+    assert!(durable > 1900, "{durable}");
+    let mut other = Connection::open(&databases(dir.path())[0]).unwrap();
+    let lock = other
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap();
+    submit(&pipeline, 2000..2100);
+    let stats = pipeline.stats();
+    check(&stats);
+    assert!(stats.spool.not_durable >= 100, "{stats:?}");
+    assert_eq!(
+        stats.spool.durable + stats.spool.not_durable,
+        2100,
+        "{stats:?}"
+    );
+    drop(lock);
+    backend.set_down(false);
+    let report = pipeline.shutdown(20 * SECOND);
+    check(&report.stats);
+    assert_eq!((report.pending, report.stats.delivered), (0, 2100));
+    assert_eq!(
+        backend.ids().into_iter().collect::<BTreeSet<_>>().len(),
+        2100
+    );
+    assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
 #[test]
 fn a_full_spool_drops_the_oldest_if_told_to() {
     let dir = TempDir::new().unwrap();

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::{
@@ -1128,6 +1130,8 @@ enum Event {
     Park(usize),
     Unpark,
     GiveUpParked,
+    /// Even numbers of those that wait may do so on disk.
+    ParkWaiting(usize),
     /// The batch on its way for longest, or another, ends so.
     End(usize, End),
 }
@@ -1163,6 +1167,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (1..2_000_usize).prop_map(Event::Park),
         3 => Just(Event::Unpark),
         1 => Just(Event::GiveUpParked),
+        1 => (1..2_000_usize).prop_map(Event::ParkWaiting),
         5 => (0..4_usize, end).prop_map(|(which, end)| Event::End(which, end)),
     ]
 }
@@ -1236,6 +1241,16 @@ proptest! {
                         prop_assert!(room > 0);
                         run.machine.unpark(call, bytes, epoch, SECOND, run.now);
                     }
+                }
+                Event::ParkWaiting(bytes) => {
+                    let sizes: BTreeMap<u32, usize> =
+                        run.machine.fresh.iter().map(|item| (item.value, item.bytes)).collect();
+                    let may = sizes.keys().any(|call| call % 2 == 0);
+                    let waiting = run.machine.park_waiting(bytes, |call| call % 2 == 0);
+                    prop_assert_eq!(may, !waiting.is_empty());
+                    let odd = run.machine.fresh.iter().filter(|item| item.value % 2 == 1).count();
+                    prop_assert_eq!(odd, sizes.keys().filter(|call| *call % 2 == 1).count());
+                    parked.extend(waiting.into_iter().map(|(call, epoch)| (call, sizes[&call], epoch)));
                 }
                 Event::GiveUpParked => {
                     if let Some((call, _, epoch)) = parked.pop_front() {

@@ -382,7 +382,7 @@ impl Desk {
     /// The keeper's part: writes what waits, if nobody else does.
     pub(super) fn write_for_others(&self) {
         let state = self.lock();
-        if self.keeper_writes(&state) && state.pen.is_none() && !state.queue.is_empty() {
+        if state.pen.is_none() && !state.queue.is_empty() {
             drop(self.write_queue(state));
         }
     }
@@ -639,4 +639,146 @@ impl Desk {
 pub(super) fn now() -> i64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, thread};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn desk(spool: Spool) -> (TempDir, Desk) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("a.db");
+        File::create(&path).unwrap();
+        let store = Store::create(&path, spool.durability, spool.write_timeout).unwrap();
+        let desk = Desk::new(spool, false);
+        desk.exchange_own(Some((1, store)));
+        (dir, desk)
+    }
+
+    fn json() -> Vec<u8> {
+        b"{}".to_vec()
+    }
+
+    #[test]
+    fn who_waits_for_the_keeper_is_served_although_the_disk_is_quick_again() {
+        let (_dir, desk) = desk(Spool::new("").with_write_timeout(10 * SECOND));
+        desk.lock().slow_until = Some(Instant::now() + SECOND / 20);
+        thread::scope(|scope| {
+            let began = Instant::now();
+            let writer = scope.spawn(|| desk.write(json()));
+            assert!(desk.wait_for_work(SECOND));
+            // The keeper comes late.
+            thread::sleep(SECOND / 10);
+            desk.write_for_others();
+            assert!(writer.join().unwrap().is_some_and(|row| row.durable));
+            assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+        });
+    }
+
+    #[test]
+    fn a_keeper_that_is_busy_is_not_waited_for_to_the_end() {
+        let spool = Spool::new("").with_write_timeout(SECOND);
+        let (_dir, desk) = desk(spool.with_durability(Durability::Power));
+        let began = Instant::now();
+        let row = desk.write(json());
+        assert!(row.is_some_and(|row| row.durable));
+        assert!(began.elapsed() >= SECOND / 2, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn whoever_holds_the_pen_for_too_long_is_not_waited_for_again() {
+        let (_dir, desk) = desk(Spool::new("").with_write_timeout(SECOND / 5));
+        let pen = desk.take_pen();
+        let began = Instant::now();
+        assert_eq!(desk.write(json()), None);
+        assert!(began.elapsed() >= SECOND / 5);
+        let began = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(desk.write(json()), None);
+        }
+        assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+        assert!(matches!(desk.news(), Some(News::Trouble(what)) if what.contains("200ms")));
+        drop(pen);
+        assert!(desk.news().is_none());
+        assert!(desk.write(json()).is_some_and(|row| row.durable));
+        assert!(matches!(desk.news(), Some(News::Over)));
+    }
+
+    #[test]
+    fn what_was_meant_for_another_file_is_not_written_to_this_one() {
+        let (_dir, desk) = desk(Spool::new("").with_write_timeout(10 * SECOND));
+        thread::scope(|scope| {
+            let pen = desk.take_pen();
+            let writer = scope.spawn(|| desk.write(json()));
+            while desk.lock().queue.is_empty() {
+                thread::yield_now();
+            }
+            let exchange = scope.spawn(|| desk.exchange_own(None).is_some());
+            drop(pen);
+            let row = writer.join().unwrap();
+            assert!(exchange.join().unwrap());
+            // It may have been quicker; then it is where it says.
+            assert!(row.is_some_and(|row| row.file == 1));
+        });
+        assert_eq!(desk.write(json()), None);
+    }
+
+    #[test]
+    fn calls_that_wait_are_kept_as_ranges_in_their_order() {
+        let (_dir, desk) = desk(Spool::new(""));
+        let row = |id| Row {
+            file: 1,
+            id,
+            durable: true,
+        };
+        for id in [1, 2, 3, 7] {
+            desk.park(row(id), 5);
+        }
+        desk.park(row(8), 6);
+        let adopted = Range {
+            file: 2,
+            first: 1,
+            last: 90,
+            count: 3,
+            epoch: 6,
+            adopted: true,
+        };
+        desk.adopt(adopted.clone());
+        let ranges = |desk: &Desk| {
+            let ranges = desk.lock().ranges.clone();
+            ranges
+                .iter()
+                .map(|range| (range.file, range.ids(), range.count))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ranges(&desk),
+            [(2, 1..=90, 3), (1, 1..=3, 3), (1, 7..=7, 1), (1, 8..=8, 1)]
+        );
+        desk.advance(40);
+        assert_eq!(
+            desk.front().map(|range| (range.first, range.count)),
+            Some((41, 2))
+        );
+        // It has changed.
+        assert_eq!(desk.shrink(&adopted, None), 0);
+        let front = desk.front().unwrap();
+        let left = Contents {
+            first: 80,
+            last: 90,
+            count: 1,
+        };
+        assert_eq!(desk.shrink(&front, Some(left)), 1);
+        desk.advance(80);
+        assert_eq!(ranges(&desk), [(1, 1..=3, 3), (1, 7..=7, 1), (1, 8..=8, 1)]);
+        let front = desk.front().unwrap();
+        assert_eq!(desk.shrink(&front, None), 3);
+        assert!(desk.has_ranges_of(1) && !desk.has_ranges_of(2));
+    }
 }

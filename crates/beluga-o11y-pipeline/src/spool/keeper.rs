@@ -36,8 +36,9 @@ const BYTES_AT_ONCE: usize = 512 * 1024;
 const READS_AT_ONCE: usize = 16;
 /// The most calls that wait for the worker to be told of.
 const MOST_FALLEN: usize = 256;
-/// From this size on, the log must be copied while nobody writes.
-const LARGE_LOG: u64 = 64 << 20;
+/// From this size on, the log is copied to its end while nobody writes. It is less than SQLite's own limit, beyond which
+/// whoever writes next would have to cut the log.
+const LARGE_LOG: u64 = 12 << 20;
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Keeper {
@@ -164,8 +165,13 @@ impl Keeper {
                 self.expire();
             }
             let looks = Timers::due(&mut self.timers.look, LOOK_EVERY);
-            if looks || self.desk.lock().must_wait() {
+            let fails = self.desk.lock().must_wait();
+            if looks || fails {
                 self.look_for_own();
+            }
+            if fails && let Some(own) = &self.own {
+                // A full disk may have room for the file where it has none for the log.
+                let _ = own.side.checkpoint();
             }
             self.send_again(looks);
             self.load();
@@ -321,15 +327,15 @@ impl Keeper {
         if self.desk.lock().log_bytes < ENOUGH {
             return;
         }
-        let mut left = own.side.checkpoint();
-        // The log begins anew only when it has been copied to its end.
-        let large =
-            std::fs::metadata(log_of(own.claim.path())).is_ok_and(|log| log.len() > LARGE_LOG);
-        if large {
+        let copied = own.side.checkpoint().and_then(|(log, left)| {
+            if log < LARGE_LOG {
+                return Ok(left);
+            }
+            // It begins anew only when it has been copied to its end.
             let _pen = self.desk.take_pen();
-            left = own.side.checkpoint();
-        }
-        match left {
+            Ok(own.side.checkpoint()?.1)
+        });
+        match copied {
             Ok(left) => {
                 self.desk.lock().log_bytes = left.min(ENOUGH / 2);
                 self.measure();

@@ -493,16 +493,17 @@ impl Store {
         Ok(any.optional()?.is_some())
     }
 
-    /// Copies the log into the file, as far as nobody is in the way. Returns the bytes of the log that are left.
-    pub(super) fn checkpoint(&self) -> Result<u64> {
-        const FRAME_BYTES: u64 = 4096 + 24;
-        let (log, copied): (i64, i64) =
+    /// Copies the log into the file, as far as nobody is in the way. Returns the size of the log, and how much of it is
+    /// left, in bytes.
+    pub(super) fn checkpoint(&self) -> Result<(u64, u64)> {
+        const FRAME_BYTES: i64 = 4096 + 24;
+        let frames: (i64, i64) =
             self.connection
                 .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                     Ok((row.get(1)?, row.get(2)?))
                 })?;
-        let left = log.saturating_sub(copied).max(0).unsigned_abs();
-        Ok(left.saturating_mul(FRAME_BYTES))
+        let bytes = |frames: i64| frames.max(0).saturating_mul(FRAME_BYTES).unsigned_abs();
+        Ok((bytes(frames.0), bytes(frames.0 - frames.1)))
     }
 
     /// Gives space back to the disk that is not used, if it is much.
