@@ -178,7 +178,7 @@ impl Keeper {
             self.remove_empty();
             self.tell();
         }
-        self.clear();
+        self.clear_now();
         self.tell();
         self.close();
     }
@@ -349,12 +349,17 @@ impl Keeper {
 
     // Calls that are settled
 
-    /// Deletes what is settled, and keeps dead letters.
+    /// Deletes what is settled, and keeps dead letters, unless the disk is left alone for now.
     fn clear(&mut self) {
+        if !self.desk.lock().must_wait() {
+            self.clear_now();
+        }
+    }
+
+    fn clear_now(&mut self) {
         let (rows, letters) = {
             let mut state = self.desk.lock();
-            let work = !state.settled.is_empty() || !state.letters.is_empty();
-            if !work || state.must_wait() {
+            if state.settled.is_empty() && state.letters.is_empty() {
                 return;
             }
             state.clearing = true;
