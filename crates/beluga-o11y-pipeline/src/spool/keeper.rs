@@ -14,7 +14,7 @@ use beluga_o11y::ExportError;
 use super::{
     desk::{Desk, News, Range, now},
     directory::{Claim, Directory, InUse},
-    store::{Contents, Store, StoreError, Stored},
+    store::{Contents, Letter, Store, StoreError, Stored},
 };
 use crate::{
     LossReason,
@@ -417,6 +417,8 @@ impl Keeper {
             }
         }
         self.desk.lock().settled.extend(failed);
+        // Without a file of our own there is no place for them yet.
+        self.note_failed_letters(letters.unwrap_or_default());
         if buried {
             self.count_letters();
         }
@@ -424,7 +426,8 @@ impl Keeper {
         self.desk.cleared();
     }
 
-    fn note_failed_letters(&self, letters: Vec<super::store::Letter>) {
+    /// They are kept for the next attempt, the last ones of them.
+    fn note_failed_letters(&self, letters: Vec<Letter>) {
         const MOST_LETTERS: usize = 100;
         let mut state = self.desk.lock();
         state.letters.extend(letters);
@@ -945,12 +948,16 @@ impl Keeper {
         let Some(own) = &self.own else {
             return;
         };
-        let mut asked = std::mem::take(&mut self.desk.lock().send_again);
+        let mut asked = {
+            let mut state = self.desk.lock();
+            !state.must_wait() && std::mem::take(&mut state.send_again)
+        };
         if asked {
             let pen = self.desk.take_pen();
             let marked = pen.own().as_ref().map_or(Ok(0), Store::mark_dead_letters);
             drop(pen);
             if let Err(error) = marked {
+                self.desk.lock().send_again = true;
                 return self.note_own_failure(&error);
             }
         } else if looks {
