@@ -88,6 +88,8 @@ pub(crate) struct State {
     pub(crate) losses: Losses,
     /// What was given up on disk, for the worker to tell of.
     pub(crate) fallen: Vec<Fallen>,
+    /// How many of them the worker has not told of yet.
+    pub(crate) falling: usize,
     /// Futures that wait for a flush.
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     /// Threads that wait for a flush, and for room. To wake nobody would be a system call all the same.
@@ -106,6 +108,8 @@ pub(crate) struct Fallen {
     pub(crate) reason: LossReason,
     pub(crate) error: ExportError,
     pub(crate) epoch: u64,
+    /// Where it is until then.
+    pub(crate) row: Row,
 }
 
 struct GaveUp {
@@ -332,6 +336,7 @@ impl Shared {
                 abandoned: false,
                 losses: Losses::default(),
                 fallen: Vec::new(),
+                falling: 0,
                 flushes: Vec::new(),
                 waiting_for_flush: 0,
                 waiting_for_room: 0,

@@ -201,6 +201,7 @@ impl Worker {
             reason,
             error,
             epoch,
+            row,
         } in fallen
         {
             let letter = DeadLetter {
@@ -211,8 +212,11 @@ impl Worker {
             };
             self.give_up(
                 &letter,
-                |state| state.machine.release_parked(epoch, 1),
-                |_| {},
+                |state| {
+                    state.machine.release_parked(epoch, 1);
+                    state.falling -= 1;
+                },
+                |disk| disk.settle([row]),
             );
         }
         if any && let Some(disk) = &self.shared.disk {

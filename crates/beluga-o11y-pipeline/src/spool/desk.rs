@@ -489,17 +489,21 @@ impl Desk {
         self.lock().ranges.iter().any(|range| range.file == file)
     }
 
-    /// The first call of the first range does not wait any more, which is that one.
-    pub(super) fn advance(&self, id: i64) {
+    /// The first call of the first range does not wait any more, which is that one. Returns how many calls of that range
+    /// should have come before its end, and were not there.
+    pub(super) fn advance(&self, id: i64) -> usize {
         let mut state = self.lock();
         let Some(range) = state.ranges.front_mut() else {
-            return;
+            return 0;
         };
         range.count = range.count.saturating_sub(1);
         if range.count == 0 || id >= range.last {
+            let missing = range.count;
             state.ranges.pop_front();
+            missing
         } else {
             range.first = id + 1;
+            0
         }
     }
 

@@ -13,7 +13,7 @@ use beluga_o11y::ExportError;
 
 use super::{
     desk::{Desk, News, Range, now},
-    directory::{Claim, Directory, InUse},
+    directory::{Claim, Directory, DirectoryError, InUse},
     store::{Contents, Letter, Store, StoreError, Stored},
 };
 use crate::{
@@ -237,9 +237,10 @@ impl Keeper {
         let Some(directory) = &self.directory else {
             return;
         };
-        let made = directory
-            .create()
-            .map_err(|error| StoreError::Io(std::io::Error::other(error.to_string())));
+        let made = directory.create();
+        // Somebody else's: nor are the files in it to be trusted.
+        let unfit = matches!(made, Err(DirectoryError::Unfit { .. }));
+        let made = made.map_err(|error| StoreError::Io(std::io::Error::other(error.to_string())));
         let made = made.and_then(|claim| {
             let spool = &self.desk.spool;
             let open = || {
@@ -262,6 +263,9 @@ impl Keeper {
                 self.desk.exchange_own(Some((file, store)));
             }
             Err(error) => self.note_failure(&error),
+        }
+        if unfit {
+            self.directory = None;
         }
     }
 
@@ -429,10 +433,12 @@ impl Keeper {
     /// They are kept for the next attempt, the last ones of them.
     fn note_failed_letters(&self, letters: Vec<Letter>) {
         const MOST_LETTERS: usize = 100;
+        // Those that came meanwhile have not failed.
+        let too_many = letters.len().saturating_sub(MOST_LETTERS);
         let mut state = self.desk.lock();
-        state.letters.extend(letters);
-        let too_many = state.letters.len().saturating_sub(MOST_LETTERS);
-        state.letters.drain(..too_many);
+        state
+            .letters
+            .splice(0..0, letters.into_iter().skip(too_many));
     }
 
     /// Another file is damaged, or cannot be read or written now.
@@ -516,7 +522,9 @@ impl Keeper {
                 Ok(Some(claim)) => self.adopt_file(claim),
                 Err(error) => {
                     self.warn(&path, &format!("not used: {error}"));
-                    self.skipped.insert(path);
+                    if let DirectoryError::Unfit { .. } = error {
+                        self.skipped.insert(path);
+                    }
                 }
             }
         }
@@ -542,11 +550,13 @@ impl Keeper {
             Err(error @ StoreError::Damaged(_)) => {
                 return self.set_aside(claim, &error.to_string());
             }
-            Err(error) => {
+            Err(error @ (StoreError::Foreign | StoreError::Newer(_))) => {
                 self.warn(&path, &format!("left as it is: {error}"));
                 self.skipped.insert(path);
                 return;
             }
+            // Held by somebody for a moment, or the disk has no room for its log now.
+            Err(error) => return self.warn(&path, &format!("not used now: {error}")),
         };
         const ALL: std::ops::RangeInclusive<i64> = i64::MIN..=i64::MAX;
         let (contents, damaged) = match store.contents() {
@@ -674,15 +684,24 @@ impl Keeper {
     /// Brings back what there is room for.
     fn load(&mut self) {
         let room = |keeper: &Self| keeper.shared.lock().machine.room_to_unpark();
+        let before = self.too_old();
         self.sweep(room, |keeper, range, stored| {
+            if stored.time < before {
+                return keeper.fall(range, stored, LossReason::Expired);
+            }
             keeper.bring_back(range, stored)
         });
     }
 
+    /// What was accepted before that is too old.
+    fn too_old(&self) -> i64 {
+        let age = i64::try_from(self.desk.spool.max_age.as_millis()).unwrap_or(i64::MAX);
+        now().saturating_sub(age)
+    }
+
     /// Gives up what has waited for too long.
     fn expire(&mut self) {
-        let age = i64::try_from(self.desk.spool.max_age.as_millis()).unwrap_or(i64::MAX);
-        let before = now().saturating_sub(age);
+        let before = self.too_old();
         let mut any = false;
         self.sweep(Self::few, |keeper, range, stored| {
             let falls = stored.time < before && keeper.fall(range, stored, LossReason::Expired);
@@ -737,8 +756,13 @@ impl Keeper {
 
     /// Gives up what has waited longest, where there is too much.
     fn drop_oldest(&mut self) {
+        // What was given up or delivered takes up its space until it is deleted.
+        let undeleted = {
+            let state = self.desk.lock();
+            state.must_wait() || !state.settled.is_empty()
+        } || self.shared.lock().falling > 0;
         let mut excess = self.desk.excess();
-        if excess == 0 {
+        if excess == 0 || undeleted {
             return;
         }
         self.sweep(Self::few, |keeper, range, stored| {
@@ -747,7 +771,6 @@ impl Keeper {
             excess = excess.saturating_sub(bytes);
             falls
         });
-        self.clear();
     }
 
     /// How much to read of what is given up.
@@ -798,7 +821,10 @@ impl Keeper {
                 if !taken {
                     return;
                 }
-                self.desk.advance(id);
+                let missing = self.desk.advance(id);
+                if missing > 0 {
+                    self.count_damaged(range.epoch, missing);
+                }
             }
             match result {
                 Ok(()) if nothing_left => self.lose(&range, None),
@@ -889,17 +915,15 @@ impl Keeper {
             reason,
             error: ExportError::temporary(self.shared.name.clone(), what),
             epoch: range.epoch,
-        });
-        drop(state);
-        self.shared.wake.notify_one();
-        self.desk.settle(
-            [Row {
+            row: Row {
                 file: range.file,
                 id: stored.id,
                 durable: true,
-            }],
-            None,
-        );
+            },
+        });
+        state.falling += 1;
+        drop(state);
+        self.shared.wake.notify_one();
         true
     }
 

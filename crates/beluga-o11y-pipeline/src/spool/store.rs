@@ -150,14 +150,15 @@ impl Store {
             store
                 .connection
                 .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-        if id == 0 && tables == 0 {
+        if tables == 0 && version == 0 && (id == 0 || id == APPLICATION_ID) {
             return Ok(None);
         }
         check_ids(id, version)?;
-        if version == 0 {
-            return Ok(None);
-        }
         store.use_log()?;
+        // Only the keeper writes to it.
+        store
+            .connection
+            .execute_batch("PRAGMA wal_autocheckpoint=1000")?;
         Ok(Some(store))
     }
 
@@ -408,10 +409,16 @@ impl Store {
     pub(super) fn take_dead_letters(&self, from: &Self) -> Result<()> {
         const AT_ONCE: usize = 100;
         loop {
+            // First of all, whether they can be deleted there: else there would be more of them each time.
+            let leaves = rusqlite::Transaction::new_unchecked(
+                &from.connection,
+                TransactionBehavior::Immediate,
+            )?;
             let letters = from.all_letters(AT_ONCE)?;
             let Some((last, _)) = letters.last() else {
                 return Ok(());
             };
+            leaves.execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
             self.all_or_nothing(|| {
                 letters.iter().try_for_each(|(_, letter)| {
                     self.connection
@@ -424,8 +431,7 @@ impl Store {
                     Ok(())
                 })
             })?;
-            from.connection
-                .execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
+            leaves.commit()?;
         }
     }
 
