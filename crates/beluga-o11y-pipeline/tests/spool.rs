@@ -1022,3 +1022,239 @@ fn old_calls() -> [LLMCallData; 3] {
             .with_metadata("number", number)
     })
 }
+
+fn copy_log_of(database: &Path) {
+    let connection = Connection::open(database).unwrap();
+    let copied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    copied.unwrap();
+}
+
+fn count(database: &Path, table: &str) -> i64 {
+    let connection = Connection::open(database).unwrap();
+    let sql = format!("SELECT count(*) FROM {table}");
+    connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+fn write_lock(connection: &mut Connection) -> rusqlite::Transaction<'_> {
+    connection.busy_timeout(5 * SECOND).unwrap();
+    connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap()
+}
+
+#[test]
+fn a_flipped_bit_in_the_version_loses_nothing() {
+    let dir = TempDir::new().unwrap();
+    leave(dir.path(), 0..10);
+    let database = databases(dir.path()).remove(0);
+    copy_log_of(&database);
+    let mut bytes = fs::read(&database).unwrap();
+    assert_eq!(bytes[63], 1);
+    bytes[63] = 0;
+    fs::write(&database, bytes).unwrap();
+    let pipeline = builder(&Backend::default(), dir.path()).spawn().unwrap();
+    let report = pipeline.flush_within(5 * SECOND);
+    assert_eq!((report.stats.recovered, report.stats.delivered), (10, 10));
+}
+
+#[test]
+fn a_disk_that_refuses_for_a_moment_drops_no_more_than_there_is_too_much() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::down();
+    let spool = Spool::new(dir.path())
+        .with_max_bytes(4 << 20)
+        .with_write_timeout(Duration::from_millis(50));
+    let pipeline = builder(&backend, dir.path())
+        .with_max_memory_bytes(256 << 10)
+        .with_overflow(Overflow::DropOldest)
+        .with_spool(spool)
+        .spawn()
+        .unwrap();
+    while pipeline.stats().dropped.overflow == 0 {
+        submit(&pipeline, 0..1);
+    }
+    while pipeline.stats().spool.bytes <= 4 << 20 {
+        submit(&pipeline, 0..1);
+    }
+    let mut other = Connection::open(&databases(dir.path())[0]).unwrap();
+    let lock = write_lock(&mut other);
+    let before = pipeline.stats();
+    submit(&pipeline, 0..2);
+    std::thread::sleep(3 * SECOND / 2);
+    let after = pipeline.stats();
+    check(&after);
+    drop(lock);
+    let dropped = after.dropped.overflow - before.dropped.overflow;
+    assert!(dropped < 300, "{dropped}");
+}
+
+#[test]
+fn a_call_that_somebody_deletes_holds_up_no_flush() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::down();
+    let pipeline = builder(&backend, dir.path())
+        .with_max_memory_bytes(64 << 10)
+        .spawn()
+        .unwrap();
+    submit(&pipeline, 0..500);
+    let other = Connection::open(&databases(dir.path())[0]).unwrap();
+    other.busy_timeout(5 * SECOND).unwrap();
+    let sql = "DELETE FROM calls WHERE id = 400";
+    assert_eq!(other.execute(sql, []).unwrap(), 1);
+    backend.set_down(false);
+    let report = pipeline.flush_within(10 * SECOND);
+    check(&report.stats);
+    assert_eq!((report.pending, report.stats.dropped.damaged), (0, 1));
+    assert_eq!(report.stats.delivered, 499);
+}
+
+#[test]
+fn dead_letters_of_a_file_that_is_locked_do_not_multiply() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::default();
+    let bad = call(7);
+    backend.0.lock().unwrap().rejects.insert(bad.id());
+    let pipeline = builder(&backend, dir.path()).spawn().unwrap();
+    assert!(pipeline.submit(bad).is_accepted());
+    let _ = pipeline.shutdown(5 * SECOND);
+    let mut other = Connection::open(&databases(dir.path())[0]).unwrap();
+    let lock = write_lock(&mut other);
+    let spool = Spool::new(dir.path()).with_write_timeout(Duration::from_millis(20));
+    let pipeline = builder(&backend, dir.path())
+        .with_spool(spool)
+        .spawn()
+        .unwrap();
+    for number in 0..10 {
+        submit(&pipeline, number..number + 1);
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    drop(lock);
+    drop(other);
+    let _ = pipeline.shutdown(5 * SECOND);
+    let all = databases(dir.path());
+    let all: i64 = all.iter().map(|file| count(file, "dead_letters")).sum();
+    assert_eq!(all, 1);
+}
+
+#[test]
+fn what_could_not_be_deleted_is_deleted_later() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::down();
+    let bad = call(7);
+    backend.0.lock().unwrap().rejects.insert(bad.id());
+    let spool = Spool::new(dir.path()).with_write_timeout(Duration::from_millis(50));
+    let pipeline = builder(&backend, dir.path())
+        .with_spool(spool)
+        .spawn()
+        .unwrap();
+    submit(&pipeline, 0..3);
+    assert!(pipeline.submit(bad).is_accepted());
+    let database = databases(dir.path()).remove(0);
+    let mut other = Connection::open(&database).unwrap();
+    let lock = write_lock(&mut other);
+    backend.set_down(false);
+    wait_for(|| pipeline.stats().pending == 0);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(count(&database, "calls"), 4);
+    drop(lock);
+    // Nothing more is submitted.
+    wait_for(|| count(&database, "calls") == 0 && count(&database, "dead_letters") == 1);
+    wait_for(|| pipeline.stats().spool.dead_letters == 1);
+}
+
+#[test]
+fn all_dead_letters_are_kept_and_all_are_sent_again() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::default();
+    let pipeline = builder(&backend, dir.path()).spawn().unwrap();
+    for number in 0..5000 {
+        let call = call(number);
+        backend.0.lock().unwrap().rejects.insert(call.id());
+        assert!(pipeline.submit(call).is_accepted());
+    }
+    let report = pipeline.flush_within(30 * SECOND);
+    check(&report.stats);
+    assert_eq!(report.stats.spool.dead_letters, 5000);
+    backend.0.lock().unwrap().rejects.clear();
+    assert_eq!(pipeline.send_dead_letters_again(), 5000);
+    wait_for(|| pipeline.stats().delivered == 5000);
+    let stats = pipeline.shutdown(10 * SECOND).stats;
+    check(&stats);
+    assert_eq!((stats.recovered, stats.spool.dead_letters), (5000, 0));
+    assert_eq!(
+        backend.ids().into_iter().collect::<BTreeSet<_>>().len(),
+        5000
+    );
+    assert_eq!(files(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn old_dead_letters_are_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let backend = Backend::default();
+    let spool = Spool::new(dir.path()).with_max_age(SECOND);
+    let pipeline = builder(&backend, dir.path())
+        .with_spool(spool)
+        .spawn()
+        .unwrap();
+    for number in 0..700 {
+        let call = call(number);
+        backend.0.lock().unwrap().rejects.insert(call.id());
+        assert!(pipeline.submit(call).is_accepted());
+    }
+    wait_for(|| pipeline.stats().rejected == 700);
+    wait_for(|| pipeline.stats().spool.dead_letters == 0);
+    assert_eq!(count(&databases(dir.path())[0], "dead_letters"), 0);
+}
+
+/// Whoever is told of dead letters is slow, and the end comes.
+#[test]
+fn what_falls_off_stays_until_it_is_told() {
+    let dir = TempDir::new().unwrap();
+    leave(dir.path(), 0..200);
+    std::thread::sleep(11 * SECOND / 10);
+    let told = Arc::new(Mutex::new(0));
+    let letters = Arc::clone(&told);
+    let backend = Backend::default();
+    let pipeline = Pipeline::builder(backend.clone())
+        .with_dead_letters(move |_| {
+            *letters.lock().unwrap() += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        })
+        .with_spool(Spool::new(dir.path()).with_max_age(SECOND))
+        .spawn()
+        .unwrap();
+    std::thread::sleep(SECOND / 2);
+    check(&pipeline.shutdown(Duration::from_millis(200)).stats);
+    wait_for(|| {
+        let left: i64 = databases(dir.path())
+            .iter()
+            .map(|file| count(file, "calls"))
+            .sum();
+        *told.lock().unwrap() + left >= 200
+    });
+    // Not one of them was sent.
+    assert_eq!(backend.ids().len(), 0);
+}
+
+/// It may not be ours to send. Only the administrator can give a file away.
+#[cfg(unix)]
+#[test]
+fn what_is_in_another_users_directory_is_not_sent() {
+    use std::os::unix::fs::chown;
+    const SOMEBODY: Option<u32> = Some(12_345);
+    let dir = TempDir::new().unwrap();
+    leave(dir.path(), 0..5);
+    let own = dir.path().join("test");
+    for name in files(dir.path()) {
+        if chown(own.join(name), SOMEBODY, None).is_err() {
+            return;
+        }
+    }
+    chown(&own, SOMEBODY, None).unwrap();
+    let backend = Backend::default();
+    let pipeline = builder(&backend, dir.path()).spawn().unwrap();
+    std::thread::sleep(SECOND / 2);
+    assert_eq!(pipeline.flush_within(Duration::ZERO).stats.recovered, 0);
+    assert_eq!(backend.ids().len(), 0);
+}

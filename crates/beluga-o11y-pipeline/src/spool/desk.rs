@@ -478,6 +478,12 @@ impl Desk {
         self.lock().ranges.front().cloned()
     }
 
+    /// There are more or fewer dead letters.
+    pub(super) fn count_letters(&self, change: impl FnOnce(u64) -> u64) {
+        let mut state = self.lock();
+        state.stats.dead_letters = change(state.stats.dead_letters);
+    }
+
     /// Calls on disk are given up.
     pub(super) fn lose(&self, calls: usize) {
         let mut state = self.lock();

@@ -107,9 +107,14 @@ impl Directory {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(io)?,
             };
-            // Somebody may have taken it for a left one already, and even have removed it.
-            if file.try_lock().is_err() || !is_at(&file, &lock) {
-                continue;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &lock) => {}
+                // Somebody took it for a left one already, and may even have removed it.
+                Ok(()) | Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => {
+                    let _ = remove(&lock);
+                    return Err(io(error));
+                }
             }
             let claim = Claim {
                 path: self.path.join(format!("{name}.db")),

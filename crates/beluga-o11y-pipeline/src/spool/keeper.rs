@@ -55,6 +55,10 @@ pub(super) struct Keeper {
     /// Files that cannot be used, and were told of.
     skipped: BTreeSet<PathBuf>,
     warned_at: Option<Instant>,
+    /// Whether the trouble that there is was told of.
+    warned: bool,
+    /// Dead letters up to this one are being made calls again.
+    reviving: Option<i64>,
     timers: Timers,
 }
 
@@ -111,6 +115,8 @@ impl Keeper {
             next_file: 0,
             skipped: BTreeSet::new(),
             warned_at: None,
+            warned: false,
+            reviving: None,
             timers: Timers {
                 adopt: now,
                 expire: now,
@@ -207,17 +213,17 @@ impl Keeper {
             let often = self.warned_at.is_some_and(|at| at.elapsed() < WARN_EVERY);
             match news {
                 News::Trouble(what) if !often => {
-                    self.warned_at = Some(Instant::now());
+                    (self.warned_at, self.warned) = (Some(Instant::now()), true);
                     say(|| {
                         tracing::warn!(
                             "{name}: calls cannot be written to the spool and are kept in memory only: {what}"
                         );
                     });
                 }
-                News::Over => {
+                News::Over if std::mem::take(&mut self.warned) => {
                     say(|| tracing::info!("{name}: calls are written to the spool again"));
                 }
-                News::Trouble(_) => {}
+                News::Trouble(_) | News::Over => {}
             }
         }
     }
@@ -312,6 +318,7 @@ impl Keeper {
     }
 
     fn retire_own(&mut self, damaged: bool) {
+        self.reviving = None;
         let store = self.desk.exchange_own(None);
         if let (Some(own), Some(store)) = (self.own.take(), store) {
             let other = Other {
@@ -377,7 +384,7 @@ impl Keeper {
             by_file.entry(row.file).or_default().push(row);
         }
         let mut failed = Vec::new();
-        let mut buried = !letters.is_empty();
+        let mut buried = 0;
         let mut letters = Some(letters);
         if let Some(own) = &self.own {
             let mut rows = by_file.remove(&own.file).unwrap_or_default();
@@ -399,10 +406,12 @@ impl Keeper {
                 // Those who wait for the pen come first.
                 self.desk.write_for_others();
                 match result {
-                    Ok(()) => self.desk.lock().log_bytes += ids.len() as u64 * 1024,
+                    Ok(()) => {
+                        buried += with.len();
+                        self.desk.lock().log_bytes += ids.len() as u64 * 1024;
+                    }
                     Err(error) => {
                         failed.extend_from_slice(chunk);
-                        buried = false;
                         self.note_failed_letters(with);
                         self.note_own_failure(&error);
                     }
@@ -423,9 +432,7 @@ impl Keeper {
         self.desk.lock().settled.extend(failed);
         // Without a file of our own there is no place for them yet.
         self.note_failed_letters(letters.unwrap_or_default());
-        if buried {
-            self.count_letters();
-        }
+        self.desk.count_letters(|letters| letters + buried as u64);
         self.measure();
         self.desk.cleared();
     }
@@ -492,7 +499,7 @@ impl Keeper {
             .chain(own)
             .map(|store| store.dead_letters().unwrap_or_default())
             .sum();
-        self.desk.lock().stats.dead_letters = count;
+        self.desk.count_letters(|_| count);
     }
 
     // Files of other processes
@@ -608,12 +615,15 @@ impl Keeper {
         state.machine.park(calls)
     }
 
-    fn set_aside(&self, claim: Claim, why: &str) {
+    fn set_aside(&mut self, claim: Claim, why: &str) {
         let path = claim.path().to_owned();
         self.desk.lock().stats.set_aside += 1;
         match claim.set_aside() {
             Ok(aside) => self.warn(&path, &format!("{why}; kept as {}", aside.display())),
-            Err(error) => self.warn(&path, &format!("{why}; cannot be renamed: {error}")),
+            Err(error) => {
+                self.warn(&path, &format!("{why}; cannot be renamed: {error}"));
+                self.skipped.insert(path);
+            }
         }
     }
 
@@ -716,10 +726,16 @@ impl Keeper {
             && self.desk.lock().stats.dead_letters > 0
         {
             let pen = self.desk.take_pen();
-            let result = own.side.forget_dead_letters(before);
+            let result = own.side.forget_dead_letters(before, AT_ONCE);
             drop(pen);
             match result {
-                Ok(()) => self.count_letters(),
+                Ok(0) => {}
+                Ok(count) => {
+                    self.desk
+                        .count_letters(|letters| letters.saturating_sub(count as u64));
+                    // There may be more.
+                    self.timers.expire = Instant::now();
+                }
                 Err(error) => self.note_own_failure(&error),
             }
         }
@@ -747,7 +763,8 @@ impl Keeper {
                         "{name}: the spool is full: {dropped} old dead letters made room for new calls"
                     );
                 });
-                self.count_letters();
+                self.desk
+                    .count_letters(|letters| letters.saturating_sub(dropped as u64));
                 self.measure();
             }
             Err(error) => self.note_own_failure(&error),
@@ -930,20 +947,20 @@ impl Keeper {
     /// A call is not what was written: it is kept as it is, and not sent.
     fn bury_damaged(&mut self, range: &Range, stored: &Stored) {
         let result = match self.others.get(&range.file) {
-            Some(other) if other.damaged => Ok(()),
-            Some(other) => other.store.bury_damaged(stored.id, now()),
+            Some(other) if other.damaged => Ok(false),
+            Some(other) => other.store.bury_damaged(stored.id, now()).map(|()| true),
             None => {
                 let pen = self.desk.take_pen();
-                pen.own()
-                    .as_ref()
-                    .map_or(Ok(()), |own| own.bury_damaged(stored.id, now()))
+                let own = pen.own();
+                let buried = own.as_ref().map(|own| own.bury_damaged(stored.id, now()));
+                buried.transpose().map(|buried| buried.is_some())
             }
         };
-        if let Err(error) = result {
-            self.note_other_failure(range.file, &error);
+        match result {
+            Ok(kept) => self.desk.count_letters(|letters| letters + u64::from(kept)),
+            Err(error) => self.note_other_failure(range.file, &error),
         }
         self.count_damaged(range.epoch, 1);
-        self.count_letters();
     }
 
     /// Only that is left of the first range, if it still is that one; the rest cannot be read.
@@ -972,52 +989,60 @@ impl Keeper {
         let Some(own) = &self.own else {
             return;
         };
-        let mut asked = {
-            let mut state = self.desk.lock();
-            !state.must_wait() && std::mem::take(&mut state.send_again)
-        };
-        if asked {
-            let pen = self.desk.take_pen();
-            let marked = pen.own().as_ref().map_or(Ok(0), Store::mark_dead_letters);
-            drop(pen);
-            if let Err(error) = marked {
-                self.desk.lock().send_again = true;
-                return self.note_own_failure(&error);
-            }
-        } else if looks {
-            asked = own.side.has_dead_letters_to_send().unwrap_or(false);
+        if self.desk.lock().must_wait() {
+            return;
         }
-        if !asked {
+        let asked = std::mem::take(&mut self.desk.lock().send_again);
+        if asked {
+            // Those that die from now on are not meant.
+            match own.side.last_dead_letter() {
+                Ok(last) => self.reviving = last,
+                Err(error) => {
+                    self.desk.lock().send_again = true;
+                    return self.note_own_failure(&error);
+                }
+            }
+        }
+        let through = self.reviving;
+        let wanted = looks && own.side.has_dead_letters_to_send().unwrap_or(false);
+        if through.is_none() && !wanted {
             return;
         }
         let file = own.file;
-        loop {
-            let first = self.desk.reserve_ids(AT_ONCE);
-            let pen = self.desk.take_pen();
-            let revived = pen
-                .own()
-                .as_ref()
-                .map_or(Ok(0), |own| own.revive(first, AT_ONCE));
-            drop(pen);
-            match revived {
-                Ok(0) => break,
-                Ok(count) => {
-                    let epoch = self.recover(count);
-                    let last = first + i64::try_from(count).unwrap_or(i64::MAX) - 1;
-                    self.desk.adopt(Range {
-                        file,
-                        first,
-                        last,
-                        count,
-                        epoch,
-                        adopted: true,
-                    });
-                }
-                Err(error) => return self.note_own_failure(&error),
-            }
+        let first = self.desk.reserve_ids(AT_ONCE);
+        let pen = self.desk.take_pen();
+        let revived = pen.own().as_ref().map_or(Ok((0, 0)), |own| {
+            own.revive(through, first, AT_ONCE, BYTES_AT_ONCE)
+        });
+        drop(pen);
+        let (seen, count) = match revived {
+            Ok(revived) => revived,
+            Err(error) => return self.note_own_failure(&error),
+        };
+        if count > 0 {
+            self.desk
+                .count_letters(|letters| letters.saturating_sub(count as u64));
+            let epoch = self.recover(count);
+            let last = first + i64::try_from(count).unwrap_or(i64::MAX) - 1;
+            self.desk.adopt(Range {
+                file,
+                first,
+                last,
+                count,
+                epoch,
+                adopted: true,
+            });
         }
-        self.count_letters();
-        self.measure();
+        if seen == 0 {
+            self.reviving = None;
+            self.measure();
+        } else {
+            // The rest in another turn.
+            if through.is_none() {
+                self.timers.look = Instant::now();
+            }
+            self.desk.wake();
+        }
     }
 
     /// Lets go of all files. What is empty is removed.

@@ -391,11 +391,13 @@ impl Store {
         Ok(any.optional()?.is_some())
     }
 
-    /// Forgets dead letters from before that time.
-    pub(super) fn forget_dead_letters(&self, before: i64) -> Result<()> {
-        let sql = "DELETE FROM dead_letters WHERE time < ?1";
-        self.connection.prepare_cached(sql)?.execute([before])?;
-        Ok(())
+    /// Forgets dead letters from before that time, so many at most. Returns how many.
+    pub(super) fn forget_dead_letters(&self, before: i64, most: usize) -> Result<usize> {
+        let sql = "DELETE FROM dead_letters WHERE time < ?1
+            AND id IN (SELECT id FROM dead_letters ORDER BY id LIMIT ?2)";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.execute([before, most])?)
     }
 
     /// Forgets so many of them at most. Returns how many.
@@ -448,30 +450,52 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Asks for all dead letters to be sent again by whoever holds the file. Returns how many there are.
-    pub(super) fn mark_dead_letters(&self) -> Result<usize> {
-        let sql = "UPDATE dead_letters SET send_again = 1 WHERE reason <> 'damaged'";
-        Ok(self.connection.execute(sql, [])?)
+    /// The id of the last dead letter.
+    pub(super) fn last_dead_letter(&self) -> Result<Option<i64>> {
+        let sql = "SELECT max(id) FROM dead_letters";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
-    /// Makes calls again of dead letters that are to be sent again, with ids from `next_id` on. Returns how many.
-    pub(super) fn revive(&self, next_id: i64, most: usize) -> Result<usize> {
-        let mut revived = 0;
-        self.all_or_nothing(|| {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT id, accepted, format, checksum, record FROM dead_letters WHERE send_again = 1 ORDER BY id LIMIT ?1",
-            )?;
+    /// Makes calls again of dead letters, with ids from `next_id` on: of those up to an id, or of those that somebody
+    /// wants to be sent again. Returns how many were looked at, and how many are calls now.
+    pub(super) fn revive(
+        &self,
+        through: Option<i64>,
+        next_id: i64,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<(usize, usize)> {
+        let sql = if through.is_some() {
+            "SELECT id, accepted, format, checksum, record FROM dead_letters
+                WHERE id <= ?1 AND reason <> 'damaged' ORDER BY id LIMIT ?2"
+        } else {
+            "SELECT id, accepted, format, checksum, record FROM dead_letters
+                WHERE send_again = 1 AND id <= ?1 ORDER BY id LIMIT ?2"
+        };
+        let mut letters: Vec<(i64, i64, i64, i64, Vec<u8>)> = Vec::new();
+        {
+            let mut statement = self.connection.prepare_cached(sql)?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let letters: Vec<(i64, i64, i64, i64, Vec<u8>)> = statement
-                .query_map([most], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-                })?
-                .collect::<rusqlite::Result<_>>()?;
-            let mut id = next_id;
+            let mut rows = statement.query([through.unwrap_or(i64::MAX), most])?;
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                let record: Vec<u8> = row.get(4)?;
+                bytes += record.len();
+                letters.push((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, record));
+                if bytes >= most_bytes {
+                    break;
+                }
+            }
+        }
+        let seen = letters.len();
+        let mut id = next_id;
+        self.all_or_nothing(|| {
             for (letter, accepted, format, sum, json) in letters {
-                let reason = "UPDATE dead_letters SET send_again = 0, reason = 'damaged' WHERE id = ?1";
                 if sum != checksum(0, accepted, format, &json) {
-                    self.connection.prepare_cached(reason)?.execute([letter])?;
+                    let sql =
+                        "UPDATE dead_letters SET send_again = 0, reason = 'damaged' WHERE id = ?1";
+                    self.connection.prepare_cached(sql)?.execute([letter])?;
                     continue;
                 }
                 let sum = checksum(id, accepted, format, &json);
@@ -482,11 +506,10 @@ impl Store {
                     .prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?
                     .execute([letter])?;
                 id += 1;
-                revived += 1;
             }
             Ok(())
         })?;
-        Ok(revived)
+        Ok((seen, usize::try_from(id - next_id).unwrap_or_default()))
     }
 
     /// Whether somebody wants dead letters to be sent again.
