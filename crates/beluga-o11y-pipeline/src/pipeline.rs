@@ -184,8 +184,8 @@ impl Pipeline {
         self.0.shared.stats(&self.0.shared.lock())
     }
 
-    /// Makes calls again of all dead letters that the spool keeps, and returns how many there were. They are sent soon.
-    /// Without a spool there are none.
+    /// Makes calls again of all dead letters that the spool keeps, and returns how many are known of. They are sent soon,
+    /// but for those that were found damaged. Without a spool there are none.
     ///
     /// Do it when the reason is gone: a limit was raised, an exporter mended.
     pub fn send_dead_letters_again(&self) -> u64 {

@@ -217,13 +217,14 @@ impl Spool {
         self
     }
 
-    /// How long a call or a dead letter is kept. Default: 7 days.
+    /// How long a call or a dead letter is kept, by the system's clock. Default: 7 days.
     pub fn with_max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
     }
 
-    /// How long `submit` waits for the disk, at most. Default: 100 ms.
+    /// How long `submit` waits for the disk, at most. Then the call goes by memory, and is counted as
+    /// [`not_durable`](SpoolStats::not_durable). Default: 100 ms.
     pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self

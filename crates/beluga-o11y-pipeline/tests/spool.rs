@@ -1258,3 +1258,20 @@ fn what_is_in_another_users_directory_is_not_sent() {
     assert_eq!(pipeline.flush_within(Duration::ZERO).stats.recovered, 0);
     assert_eq!(backend.ids().len(), 0);
 }
+
+#[test]
+fn the_log_stays_small() {
+    let dir = TempDir::new().unwrap();
+    let pipeline = builder(&Backend::down(), dir.path())
+        .with_max_memory_bytes(1 << 20)
+        .spawn()
+        .unwrap();
+    let content = "x".repeat(50_000);
+    for _ in 0..800 {
+        let call = LLMCallData::new("openai", "gpt-4o").with_response(&content);
+        assert!(pipeline.submit(call).is_accepted());
+    }
+    let log = format!("{}-wal", databases(dir.path())[0].display());
+    let bytes = fs::metadata(log).unwrap().len();
+    assert!(bytes < 25 << 20, "{bytes}");
+}

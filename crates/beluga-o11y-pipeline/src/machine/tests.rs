@@ -1120,6 +1120,39 @@ fn a_key_that_is_revoked_is_told_of_once() {
     assert_eq!(told, 1);
 }
 
+#[test]
+fn what_waited_on_disk_is_as_old_as_it_is() {
+    let mut run = Run::new(Rules {
+        max_retry_time: Some(3600 * SECOND),
+        ..rules()
+    });
+    let start = run.now;
+    run.now = start + 3 * 3600 * SECOND;
+    let epoch = run.machine.park(2);
+    run.machine.unpark(1, 10, epoch, 2 * 3600 * SECOND, run.now);
+    run.machine.unpark(2, 10, epoch, SECOND, run.now);
+    let Next::Send(batch) = run.next() else {
+        panic!("they have waited long enough");
+    };
+    run.finish(batch, Err(busy()));
+    assert_eq!((run.expired.clone(), run.machine.pending()), (vec![1], 1));
+}
+
+#[test]
+fn a_huge_call_comes_back_alone_beside_others() {
+    let mut run = Run::new(Rules {
+        max_memory_bytes: 20_000,
+        ..rules()
+    });
+    let share = run.machine.rules().backlog_bytes();
+    run.push(1, 100);
+    let epoch = run.machine.park(2);
+    assert!(run.machine.may_unpark(share + 1));
+    run.machine.unpark(2, share + 1, epoch, SECOND, run.now);
+    assert!(!run.machine.may_unpark(share + 1) && !run.machine.may_unpark(1));
+    assert_eq!(run.machine.room_to_unpark(), 0);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Push(usize),

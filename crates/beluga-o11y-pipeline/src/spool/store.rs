@@ -749,6 +749,46 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_is_not_known_is_not_read() {
+        let dir = TempDir::new().unwrap();
+        let store = create(&dir);
+        let record = record(1, 10);
+        for (id, format) in [(1, FORMAT), (2, FORMAT + 1)] {
+            let sum = checksum(id, 7, format, &record.json);
+            let sql = "INSERT INTO calls VALUES (?1, 7, ?2, ?3, ?4)";
+            let row = params![id, format, sum, record.json];
+            store.connection.execute(sql, row).unwrap();
+        }
+        let (stored, result) = store.read(&(1..=2), 10, 10_000);
+        result.unwrap();
+        let read: Vec<bool> = stored.iter().map(|call| call.call.is_some()).collect();
+        assert_eq!(read, [true, false]);
+    }
+
+    #[test]
+    fn durability_is_what_sqlite_is_told() {
+        for (durability, synchronous) in [(Durability::Process, 1), (Durability::Power, 2)] {
+            let dir = TempDir::new().unwrap();
+            let path = dir.path().canonicalize().unwrap().join("a.db");
+            File::create(&path).unwrap();
+            let store = Store::create(&path, durability, WAIT).unwrap();
+            let pragma = |name| {
+                let value = store
+                    .connection
+                    .pragma_query_value(None, name, |row| row.get(0));
+                value.unwrap()
+            };
+            let level: i64 = pragma("synchronous");
+            assert_eq!(level, synchronous);
+            let mode = store
+                .connection
+                .pragma_query_value(None, "journal_mode", |row| row.get(0));
+            let mode: String = mode.unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+
+    #[test]
     fn all_or_none_are_written() {
         let dir = TempDir::new().unwrap();
         let store = create(&dir);
