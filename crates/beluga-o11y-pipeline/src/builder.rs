@@ -314,15 +314,17 @@ impl PipelineBuilder {
         if let Some(opening) = opening {
             opening.start(Arc::clone(&shared))?;
         }
-        worker::spawn(
-            Arc::clone(&shared),
-            self.exporter,
-            worker::Ways {
-                export_timeout: self.export_timeout,
-                oversize: self.oversize,
-                dead_letters,
-            },
-        )?;
+        let ways = worker::Ways {
+            export_timeout: self.export_timeout,
+            oversize: self.oversize,
+            dead_letters,
+        };
+        let spawned = worker::spawn(Arc::clone(&shared), self.exporter, ways);
+        if spawned.is_err() {
+            // Nobody else lets go of the files.
+            shared.worker_gone();
+        }
+        spawned?;
         Ok(Pipeline::new(shared, self.drop_timeout))
     }
 }
