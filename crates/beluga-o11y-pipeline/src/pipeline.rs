@@ -17,9 +17,8 @@ use beluga_o11y::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use crate::LossReason;
 use crate::{
-    FlushReport, Overflow, PipelineBuilder, PipelineStats,
+    FlushReport, LossReason, Overflow, PipelineBuilder, PipelineStats,
     machine::{Machine, Rules},
     redact::Redactor,
     row::{Entry, Row},

@@ -229,6 +229,12 @@ impl Claim {
         self.path.exists()
     }
 
+    /// Whether the file is empty and its log is not. No process leaves it like that: the log comes after the first page.
+    pub(super) fn has_lost_all_but_its_log(&self) -> bool {
+        let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        length(&self.path) == 0 && length(&with_suffix(&self.path, "-wal")) > 0
+    }
+
     /// Deletes the file, and lets go.
     pub(super) fn remove(self) -> io::Result<()> {
         let removed = remove(&self.path);

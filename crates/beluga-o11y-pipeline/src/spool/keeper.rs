@@ -541,10 +541,9 @@ impl Keeper {
 
     fn adopt_file(&mut self, claim: Claim) {
         let path = claim.path().to_owned();
-        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) && !log_of(&path).exists() {
-            // Its process ended before it had made the tables.
-            let _ = claim.remove();
-            return;
+        if claim.has_lost_all_but_its_log() {
+            // SQLite would delete the log.
+            return self.set_aside(claim, "it is empty, and its log is not");
         }
         let spool = &self.desk.spool;
         let opened = Store::open(&path, spool.durability, spool.write_timeout);
@@ -658,6 +657,8 @@ impl Keeper {
             else {
                 continue;
             };
+            // A damaged page may hide calls: what cannot be seen is not deleted.
+            let damaged = damaged || !store.is_sound().unwrap_or(false);
             drop(store);
             if damaged {
                 self.set_aside(claim, "it is damaged");
@@ -1063,12 +1064,6 @@ impl Keeper {
         self.others.clear();
         self.in_use = None;
     }
-}
-
-fn log_of(path: &std::path::Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
 }
 
 fn say(log: impl FnOnce()) {

@@ -123,6 +123,7 @@ impl Store {
             PRAGMA application_id={APPLICATION_ID};"
         ))?;
         store.use_log()?;
+        store.leave_log()?;
         store.connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={VERSION}; COMMIT"
         ))?;
@@ -155,10 +156,6 @@ impl Store {
         }
         check_ids(id, version)?;
         store.use_log()?;
-        // Only the keeper writes to it.
-        store
-            .connection
-            .execute_batch("PRAGMA wal_autocheckpoint=1000")?;
         Ok(Some(store))
     }
 
@@ -166,9 +163,7 @@ impl Store {
     pub(super) fn connect_again(&self, wait: Duration) -> Result<Self> {
         let path = self.connection.path().unwrap_or_default();
         let store = Self::connect(Path::new(path), Durability::Process, wait)?;
-        store
-            .connection
-            .execute_batch("PRAGMA wal_autocheckpoint=0")?;
+        store.leave_log()?;
         Ok(store)
     }
 
@@ -192,11 +187,16 @@ impl Store {
         Ok(Self { connection })
     }
 
-    /// The log is copied into the file by whoever has the time, not by whoever submits a call.
     fn use_log(&self) -> Result<()> {
-        self.connection.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=16777216",
-        )?;
+        self.connection
+            .execute_batch("PRAGMA journal_mode=WAL; PRAGMA journal_size_limit=16777216")?;
+        Ok(())
+    }
+
+    /// The log is copied into the file by whoever has the time, not by whoever submits a call.
+    fn leave_log(&self) -> Result<()> {
+        self.connection
+            .execute_batch("PRAGMA wal_autocheckpoint=0")?;
         Ok(())
     }
 
@@ -246,7 +246,9 @@ impl Store {
     }
 
     fn bury(&self, letter: &Letter) -> Result<()> {
-        let checksum = checksum(0, letter.accepted, FORMAT, &letter.json);
+        // As a call again, it will be as old as the letter.
+        let accepted = letter.time;
+        let checksum = checksum(0, accepted, FORMAT, &letter.json);
         self.connection
             .prepare_cached(
                 "INSERT INTO dead_letters
@@ -259,7 +261,7 @@ impl Store {
                 letter.error,
                 letter.status,
                 letter.response,
-                letter.accepted,
+                accepted,
                 FORMAT,
                 checksum,
                 letter.json
@@ -389,6 +391,13 @@ impl Store {
             .prepare_cached(sql)?
             .query_row([], |_| Ok(()));
         Ok(any.optional()?.is_some())
+    }
+
+    /// Whether every page has its place. What is hidden by a damaged page shows as pages that nobody uses.
+    pub(super) fn is_sound(&self) -> Result<bool> {
+        let sql = "PRAGMA quick_check(1)";
+        let found: String = self.connection.query_row(sql, [], |row| row.get(0))?;
+        Ok(found == "ok")
     }
 
     /// Forgets dead letters from before that time, so many at most. Returns how many.
@@ -594,7 +603,6 @@ pub(super) struct Letter {
     error: String,
     status: Option<u16>,
     response: Option<String>,
-    accepted: i64,
     json: Vec<u8>,
 }
 
@@ -607,8 +615,6 @@ impl Letter {
             error: letter.error.to_string(),
             status: letter.error.status(),
             response: letter.error.response_snippet().map(str::to_owned),
-            // It begins to age when it dies.
-            accepted: letter.time.timestamp_millis(),
             json: serde_json::to_vec(&*letter.call).ok()?,
         })
     }
