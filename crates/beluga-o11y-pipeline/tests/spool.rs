@@ -1275,3 +1275,19 @@ fn the_log_stays_small() {
     let bytes = fs::metadata(log).unwrap().len();
     assert!(bytes < 25 << 20, "{bytes}");
 }
+
+/// SQLite would delete the log, and every call with it.
+#[test]
+fn a_file_that_lost_all_but_its_log_is_set_aside_with_it() {
+    let dir = TempDir::new().unwrap();
+    leave(dir.path(), 0..10);
+    let database = databases(dir.path()).remove(0);
+    fs::write(&database, "").unwrap();
+    let pipeline = builder(&Backend::default(), dir.path()).spawn().unwrap();
+    let _ = pipeline.flush_within(5 * SECOND);
+    let stats = pipeline.shutdown(5 * SECOND).stats;
+    assert_eq!((stats.recovered, stats.spool.set_aside), (0, 1));
+    let name = database.file_name().unwrap().to_str().unwrap();
+    let kept = [format!("{name}.damaged"), format!("{name}.damaged-wal")];
+    assert_eq!(files(dir.path()), kept);
+}
