@@ -1291,3 +1291,30 @@ fn a_file_that_lost_all_but_its_log_is_set_aside_with_it() {
     let kept = [format!("{name}.damaged"), format!("{name}.damaged-wal")];
     assert_eq!(files(dir.path()), kept);
 }
+
+/// A page that went back in time is a sound page; what it hides must not be deleted.
+#[test]
+fn calls_that_a_damaged_page_hides_are_set_aside() {
+    let dir = TempDir::new().unwrap();
+    leave(dir.path(), 0..100);
+    let database = databases(dir.path()).remove(0);
+    copy_log_of(&database);
+    let connection = Connection::open(&database).unwrap();
+    let sql = "SELECT rootpage FROM sqlite_master WHERE name = 'calls'";
+    let root: usize = connection
+        .query_row(sql, [], |row| row.get::<_, u32>(0))
+        .unwrap() as usize;
+    drop(connection);
+    let mut bytes = fs::read(&database).unwrap();
+    let page = &mut bytes[(root - 1) * 4096..root * 4096];
+    page.fill(0);
+    // A leaf of a table, without cells.
+    page[..8].copy_from_slice(&[13, 0, 0, 0, 0, 16, 0, 0]);
+    fs::write(&database, bytes).unwrap();
+    let pipeline = builder(&Backend::default(), dir.path()).spawn().unwrap();
+    let _ = pipeline.flush_within(5 * SECOND);
+    wait_for(|| pipeline.stats().spool.set_aside == 1);
+    assert_eq!(pipeline.shutdown(5 * SECOND).stats.recovered, 0);
+    let name = database.file_name().unwrap().to_str().unwrap();
+    assert_eq!(files(dir.path())[0], format!("{name}.damaged"));
+}
