@@ -138,6 +138,17 @@ impl LLMCallData {
         })
     }
 
+    /// Whether the id was given, with [`with_id`](Self::with_id) or in JSON, and is not made of the start and chance.
+    pub fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Whether the start was given, with [`with_start_time`](Self::with_start_time) or in JSON, and is not the moment of
+    /// [`new`](Self::new) less the duration.
+    pub fn has_start_time(&self) -> bool {
+        self.start_time.is_some()
+    }
+
     /// When the call started. A duration that reaches back beyond the calendar gives the calendar's
     /// first moment.
     pub fn start_time(&self) -> DateTime<Utc> {

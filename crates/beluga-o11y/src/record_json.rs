@@ -230,6 +230,9 @@ mod tests {
         assert_eq!((read.provider.as_str(), read.model.as_str()), ("", "m"));
         assert_eq!((read.messages.clone(), read.error.clone()), (None, None));
         assert_eq!(read.id().get_version_num(), 7);
+        assert!(!read.has_id() && !read.has_start_time());
+        let read: LLMCallData = serde_json::from_value(full()).unwrap();
+        assert!(read.has_id() && read.has_start_time());
     }
 
     #[test]

@@ -1,0 +1,83 @@
+//! What a command prints, and how it ends.
+
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
+
+use anstyle::{AnsiColor, Style};
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// How a command ends when it does not end well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments or the settings are wrong: nothing was tried.
+    #[error("{0}")]
+    Settings(String),
+    /// It was tried, and did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// The same, and everything about it has been said.
+    #[error("failed")]
+    Told,
+    /// By a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// Nobody reads any more what is printed.
+    #[error("nobody reads the output")]
+    BrokenPipe,
+}
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn settings(problem: impl Display) -> Self {
+        Self::Settings(problem.to_string())
+    }
+
+    pub(crate) fn failed(problem: impl Display) -> Self {
+        Self::Failed(problem.to_string())
+    }
+
+    /// Prints what there is to say, and gives the exit code.
+    pub(crate) fn end(self) -> ExitCode {
+        if let Self::Settings(problem) | Self::Failed(problem) = &self {
+            complain(problem);
+        }
+        ExitCode::from(match self {
+            Self::Failed(_) | Self::Told => 1,
+            Self::Settings(_) => 2,
+            Self::Interrupted => 130,
+            // As a shell tells of SIGPIPE: whatever was going on, this is no success.
+            Self::BrokenPipe => 141,
+        })
+    }
+}
+
+/// Writing to standard output failed.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Failed(format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+/// An error, on standard error. If nobody reads that, there is nobody to tell.
+pub(crate) fn complain(problem: impl Display) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = writeln!(stderr, "{RED}error:{RED:#} {problem}");
+}
+
+/// A remark, on standard error.
+pub(crate) fn remark(text: impl Display) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = writeln!(stderr, "{text}");
+}
