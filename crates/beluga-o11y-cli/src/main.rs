@@ -1,8 +1,14 @@
 //! The command `beluga-o11y`: `docs/cli.md` shows what it does.
 
 mod arguments;
+mod backend;
+mod delivery;
+mod human;
+mod interrupt;
 mod output;
 mod record;
+mod replay;
+mod screen;
 
 use std::process::ExitCode;
 
@@ -20,7 +26,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Outcome {
-    match arguments.command {
+    screen::log(arguments.loudness);
+    match &arguments.command {
+        Command::Replay(replay) => replay::run(replay, arguments.loudness),
         _ => Err(Failure::settings("not yet")),
     }
 }

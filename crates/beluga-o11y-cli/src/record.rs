@@ -64,9 +64,15 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    fn new(what: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
         let what = what.into();
         Self { field: None, what }
+    }
+
+    pub(crate) fn too_long(bytes: u64, most: usize) -> Self {
+        Self::new(format!(
+            "the line has {bytes} bytes, and at most {most} are read"
+        ))
     }
 
     fn of(field: &str, what: impl Into<String>) -> Self {

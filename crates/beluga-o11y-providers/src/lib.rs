@@ -57,7 +57,7 @@ mod provider;
 mod providers;
 
 pub use error::FromEnvError;
-pub use providers::{Providers, from_env, from_env_with};
+pub use providers::{Providers, from_env, from_env_with, names_from_env};
 
 #[cfg(feature = "langfuse")]
 pub use beluga_o11y_langfuse::{self as langfuse, LangfuseExporter};

@@ -88,6 +88,19 @@ fn spooled(pipeline: PipelineBuilder, directory: Option<&str>) -> PipelineBuilde
     }
 }
 
+/// The names of the providers that [`from_env`] would set up, in the order in which they are asked for; none if nothing
+/// would be sent. For programs that set them up themselves.
+///
+/// # Errors
+///
+/// Those of [`from_env`] that are about the choice.
+pub fn names_from_env() -> Result<Vec<&'static str>, FromEnvError> {
+    Ok(match config::chosen(Env::process())? {
+        Choice::Providers(chosen) => chosen.iter().map(|provider| provider.name).collect(),
+        Choice::Nothing(_) => Vec::new(),
+    })
+}
+
 /// Takes finished calls for all providers: a handle, cheap to clone.
 ///
 /// Each provider has a queue, batches, retries and a fate of its own: one that is down holds up neither the program nor the others.

@@ -1,0 +1,409 @@
+//! The backends: how flags, environment and files make an exporter to one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
+use beluga_o11y_providers::{
+    FromEnvError,
+    langfuse::{LangfuseExporter, LangfuseExporterBuilder},
+    langsmith::{LangSmithExporter, LangSmithExporterBuilder},
+    opik::{OpikExporter, OpikExporterBuilder},
+    otlp::{OtlpExporter, OtlpExporterBuilder},
+    phoenix::{PhoenixExporter, PhoenixExporterBuilder},
+};
+
+use crate::{
+    arguments::{Connection, Target},
+    output::{Failure, Outcome},
+};
+
+/// An exporter, and what a person wants to know of it.
+pub(crate) trait Backend: TraceExporter {
+    /// Where it sends to.
+    fn destination(&self) -> String;
+
+    /// Whether an off switch is on: then it takes calls and sends nothing.
+    fn is_switched_off(&self) -> bool;
+
+    /// Whether it would refuse the call without asking the server.
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError>;
+}
+
+/// What an exporter is made of, by provider.
+#[derive(Debug)]
+pub(crate) enum Builder {
+    Opik(OpikExporterBuilder),
+    Langfuse(LangfuseExporterBuilder),
+    Phoenix(PhoenixExporterBuilder),
+    LangSmith(LangSmithExporterBuilder),
+    Otlp(OtlpExporterBuilder),
+    Nowhere,
+}
+
+/// The backends that are meant: those named, else those of the environment.
+pub(crate) fn chosen(named: &[Target], connection: &Connection) -> Outcome<Vec<Target>> {
+    let mut targets: Vec<Target> = Vec::new();
+    match named {
+        [] => {
+            let names = beluga_o11y_providers::names_from_env().map_err(not_chosen)?;
+            targets.extend(names.into_iter().filter_map(Target::by_name));
+        }
+        named => {
+            for target in named {
+                if !targets.contains(target) {
+                    targets.push(*target);
+                }
+            }
+        }
+    }
+    if targets.is_empty() {
+        return Err(Failure::settings(
+            "no backend is named and none has credentials: name one (opik, langfuse, phoenix, langsmith, otlp), or set \
+             its variables; `beluga-o11y sandbox` plays all of them",
+        ));
+    }
+    if targets.len() > 1 && connection.is_set() {
+        return Err(Failure::settings(
+            "flags for the connection are for one backend: name one, or set the variables of each",
+        ));
+    }
+    Ok(targets)
+}
+
+fn not_chosen(error: FromEnvError) -> Failure {
+    match error {
+        FromEnvError::Several { names } => Failure::Settings(format!(
+            "several backends have credentials: {}. Say which are meant, by name or by BELUGA_O11Y_EXPORTERS",
+            names.join(", ")
+        )),
+        other => Failure::settings(other),
+    }
+}
+
+/// The backends that are meant, ready to send.
+pub(crate) fn open(named: &[Target], connection: &Connection) -> Outcome<Vec<Arc<dyn Backend>>> {
+    let targets = chosen(named, connection)?.into_iter();
+    let backends = targets.map(|target| {
+        let backend = Builder::new(target, connection)?.build()?;
+        match backend.is_switched_off() {
+            // It would take everything and send nothing.
+            true => Err(Failure::Settings(format!(
+                "{}: exporting is switched off by a variable or the configuration file; `beluga-o11y check {0}` shows which",
+                backend.name()
+            ))),
+            false => Ok(backend),
+        }
+    });
+    backends.collect()
+}
+
+impl Connection {
+    fn is_set(&self) -> bool {
+        let Self {
+            url,
+            api_key,
+            public_key,
+            workspace,
+            project,
+            header,
+            ca,
+            proxy,
+            timeout,
+            allow_http,
+        } = self;
+        let texts = [url, api_key, public_key, workspace, project, proxy];
+        texts.iter().any(|text| text.is_some())
+            || !header.is_empty()
+            || ca.is_some()
+            || timeout.is_some()
+            || *allow_http
+    }
+
+    /// The authorities of `--ca`.
+    fn authorities(&self) -> Outcome<Option<Vec<u8>>> {
+        let Some(path) = &self.ca else {
+            return Ok(None);
+        };
+        std::fs::read(path).map(Some).map_err(|error| {
+            Failure::Settings(format!("--ca: cannot read {}: {error}", path.display()))
+        })
+    }
+
+    /// The headers of `--header`.
+    fn headers(&self) -> Outcome<Vec<(&str, &str)>> {
+        let headers = self.header.iter().map(|header| {
+            // The text may be a secret.
+            let problem = || Failure::settings("--header: expected `name: value`");
+            let (name, value) = header.split_once(':').ok_or_else(problem)?;
+            Ok((name.trim(), value.trim()))
+        });
+        headers.collect()
+    }
+
+    fn refuse(&self, provider: &str, flags: &[(&str, bool, &str)]) -> Outcome {
+        match flags.iter().find(|(_, is_set, _)| *is_set) {
+            None => Ok(()),
+            Some((flag, _, why)) => Err(Failure::Settings(format!("{flag}: {provider} {why}"))),
+        }
+    }
+}
+
+/// Puts what all builders have in common into one.
+macro_rules! connect {
+    ($builder:expr, $connection:expr, { $($flag:ident => $with:ident),* $(,)? }) => {{
+        let connection: &Connection = $connection;
+        let mut builder = $builder;
+        $(if let Some(value) = &connection.$flag {
+            builder = builder.$with(value.clone());
+        })*
+        if let Some(pem) = connection.authorities()? {
+            builder = builder.with_root_certificate_pem(pem);
+        }
+        if let Some(proxy) = &connection.proxy {
+            builder = builder.with_proxy(proxy.clone());
+        }
+        if let Some(timeout) = connection.timeout {
+            builder = builder.with_timeout(timeout);
+        }
+        if connection.allow_http {
+            builder = builder.with_allow_http(true);
+        }
+        builder
+    }};
+}
+
+impl Builder {
+    pub(crate) fn new(target: Target, connection: &Connection) -> Outcome<Self> {
+        let Connection {
+            public_key,
+            workspace,
+            project,
+            api_key,
+            ..
+        } = connection;
+        let no_public_key = ("--public-key", public_key.is_some(), "has no public key");
+        let headers = connection.headers()?;
+        Ok(match target {
+            Target::Opik => {
+                connection.refuse("opik", &[no_public_key])?;
+                let mut builder = connect!(OpikExporter::builder().from_env(), connection, {
+                    url => with_base_url,
+                    api_key => with_api_key,
+                    workspace => with_workspace,
+                    project => with_project,
+                });
+                for (name, value) in headers {
+                    builder = builder.with_header(name, value);
+                }
+                Self::Opik(builder)
+            }
+            Target::Langfuse => {
+                let keys = "takes the workspace and the project from its keys";
+                connection.refuse(
+                    "langfuse",
+                    &[
+                        ("--workspace", workspace.is_some(), keys),
+                        ("--project", project.is_some(), keys),
+                    ],
+                )?;
+                let mut builder = connect!(LangfuseExporter::builder().from_env(), connection, {
+                    url => with_base_url,
+                    api_key => with_secret_key,
+                    public_key => with_public_key,
+                });
+                for (name, value) in headers {
+                    builder = builder.with_header(name, value);
+                }
+                Self::Langfuse(builder)
+            }
+            Target::Phoenix => {
+                let none = ("--workspace", workspace.is_some(), "has no workspaces");
+                connection.refuse("phoenix", &[no_public_key, none])?;
+                let mut builder = connect!(PhoenixExporter::builder().from_env(), connection, {
+                    url => with_base_url,
+                    api_key => with_api_key,
+                    project => with_project,
+                });
+                for (name, value) in headers {
+                    builder = builder.with_header(name, value);
+                }
+                Self::Phoenix(builder)
+            }
+            Target::LangSmith => {
+                connection.refuse("langsmith", &[no_public_key])?;
+                let mut builder = connect!(LangSmithExporter::builder().from_env(), connection, {
+                    url => with_base_url,
+                    api_key => with_api_key,
+                    workspace => with_workspace_id,
+                    project => with_project,
+                });
+                for (name, value) in headers {
+                    builder = builder.with_header(name, value);
+                }
+                Self::LangSmith(builder)
+            }
+            Target::Otlp => {
+                let own = "has headers only: --header 'authorization: Bearer KEY'";
+                let none =
+                    "has neither workspaces nor projects; OTEL_SERVICE_NAME names the service";
+                connection.refuse(
+                    "otlp",
+                    &[
+                        no_public_key,
+                        ("--api-key", api_key.is_some(), own),
+                        ("--workspace", workspace.is_some(), none),
+                        ("--project", project.is_some(), none),
+                    ],
+                )?;
+                let mut builder = connect!(OtlpExporter::builder().from_env(), connection, {
+                    url => with_endpoint,
+                });
+                for (name, value) in headers {
+                    builder = match name.eq_ignore_ascii_case("authorization") {
+                        true => builder.with_authorization(value.to_owned()),
+                        false => builder.with_header(name, value),
+                    };
+                }
+                Self::Otlp(builder)
+            }
+            Target::None => Self::Nowhere,
+        })
+    }
+
+    pub(crate) fn build(self) -> Outcome<Arc<dyn Backend>> {
+        fn built<E: Backend + 'static>(
+            built: Result<E, impl std::fmt::Display>,
+        ) -> Outcome<Arc<dyn Backend>> {
+            match built {
+                Ok(exporter) => Ok(Arc::new(exporter)),
+                Err(error) => Err(Failure::settings(error)),
+            }
+        }
+        match self {
+            Self::Opik(builder) => built(builder.build()),
+            Self::Langfuse(builder) => built(builder.build()),
+            Self::Phoenix(builder) => built(builder.build()),
+            Self::LangSmith(builder) => built(builder.build()),
+            Self::Otlp(builder) => built(builder.build()),
+            Self::Nowhere => Ok(Arc::new(Nowhere)),
+        }
+    }
+}
+
+impl Backend for OpikExporter {
+    fn destination(&self) -> String {
+        let config = self.config();
+        let mut destination = format!("{}, workspace {}", config.base_url, config.workspace);
+        if let Some(project) = &config.project {
+            destination.push_str(", project ");
+            destination.push_str(project);
+        }
+        destination
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.config().disabled
+    }
+
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.encode(call, &mut Vec::new(), &mut Vec::new())
+    }
+}
+
+impl Backend for LangfuseExporter {
+    fn destination(&self) -> String {
+        self.config().base_url.clone()
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.config().disabled
+    }
+
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.encode(call).map(drop)
+    }
+}
+
+impl Backend for PhoenixExporter {
+    fn destination(&self) -> String {
+        let config = self.config();
+        format!("{}, project {}", config.base_url, config.project)
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.config().disabled
+    }
+
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.encode(call).map(drop)
+    }
+}
+
+impl Backend for LangSmithExporter {
+    fn destination(&self) -> String {
+        let config = self.config();
+        let mut destination = format!("{}, project {}", config.base_url, config.project);
+        if let Some(workspace) = &config.workspace_id {
+            destination.push_str(", workspace ");
+            destination.push_str(workspace);
+        }
+        destination
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.config().disabled
+    }
+
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.encode(call, &mut Vec::new())
+    }
+}
+
+impl Backend for OtlpExporter {
+    fn destination(&self) -> String {
+        let config = self.config();
+        format!("{}, service {}", config.endpoint, config.service_name)
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.config().disabled
+    }
+
+    fn validate(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        self.encode(call).map(drop)
+    }
+}
+
+/// Throws calls away.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait]
+impl TraceExporter for Nowhere {
+    fn name(&self) -> &str {
+        "none"
+    }
+
+    async fn export_llm_call(&self, _call: &LLMCallData) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    async fn export_batch(&self, _calls: &[&LLMCallData]) -> Result<BatchReport, ExportError> {
+        Ok(BatchReport::default())
+    }
+}
+
+impl Backend for Nowhere {
+    fn destination(&self) -> String {
+        "nowhere".to_owned()
+    }
+
+    fn is_switched_off(&self) -> bool {
+        false
+    }
+
+    fn validate(&self, _call: &LLMCallData) -> Result<(), ExportError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,822 @@
+//! Sends the calls of files.
+
+mod lines;
+mod reader;
+mod rejected;
+mod settled;
+mod source;
+mod state;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    io::Write,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use beluga_o11y::{CallSink, LLMCallData, Refusal, Submission};
+use beluga_o11y_pipeline::{DeadLetter, Overflow, Pipeline, PipelineStats};
+use chrono::{DateTime, TimeDelta, Utc};
+use indicatif::{HumanCount, ProgressBar};
+use uuid::Uuid;
+use xxhash_rust::xxh64::Xxh64;
+
+use crate::{
+    arguments::{Loudness, Replay},
+    backend::{self, Backend},
+    delivery::{Ledger, Patience, Watched},
+    human, interrupt,
+    output::{Failure, Outcome},
+    record::{self, Problem},
+    screen,
+};
+
+use lines::{Line, MAX_LINE_BYTES};
+use reader::{Event, Task};
+use rejected::Rejected;
+use source::Source;
+use state::{Checked, Memory, Remembered, Share, StateFile};
+
+/// How often the bar, the state and the patience are looked at.
+const TICK: Duration = Duration::from_millis(100);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How long calls on their way are waited for after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(5);
+/// How many complaints are shown; the rest is counted.
+const MAX_COMPLAINTS: u64 = 20;
+/// A file is compared with itself at the lines that are multiples of this, and at its end.
+const CHECK_EVERY: u64 = 1024;
+
+/// Where a call came from.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    file: usize,
+    line: u64,
+}
+
+pub(crate) fn run(arguments: &Replay, loudness: Loudness) -> Outcome {
+    let sources: Vec<_> = arguments
+        .files
+        .iter()
+        .map(|path| Source::new(path))
+        .collect();
+    let inputs = sources
+        .iter()
+        .filter(|source| **source == Source::StandardInput);
+    match inputs.count() {
+        0 => {}
+        _ if arguments.state.is_some() => {
+            return Err(Failure::settings(
+                "--state: standard input cannot be read again; write it to a file",
+            ));
+        }
+        1 => {}
+        _ => return Err(Failure::settings("standard input can be read only once")),
+    }
+    // Without a backend a dry run just reads.
+    let backends = match arguments.dry_run && arguments.to.is_empty() {
+        true => Vec::new(),
+        false => backend::open(&arguments.to, &arguments.connection)?,
+    };
+    let (state, memory) = match &arguments.state {
+        Some(path) => {
+            let (file, memory) = StateFile::open(path)?;
+            (Some(file), memory)
+        }
+        None => (None, Memory::default()),
+    };
+    let mut run = Run::new(arguments, loudness, sources, &backends, state, memory)?;
+    interrupt::handle();
+    run.read();
+    run.finish()
+}
+
+struct Run<'a> {
+    arguments: &'a Replay,
+    loudness: Loudness,
+    files: Vec<InFile>,
+    outlets: Vec<Outlet>,
+    /// For a dry run: who is asked whether it would take a call.
+    judges: Vec<Arc<dyn Backend>>,
+    rejected: Arc<Mutex<Rejected>>,
+    complaints: Arc<Complaints>,
+    state: Option<StateFile>,
+    memory: Memory,
+    bar: ProgressBar,
+    total_bytes: Option<u64>,
+    read_bytes: Arc<AtomicU64>,
+    started: Instant,
+    ticked: Instant,
+    saved: Instant,
+    /// Lines that were not blank, in this run.
+    lines: u64,
+    /// Calls that were read, in this run.
+    calls: u64,
+    unreadable: u64,
+    /// Lines that were settled in earlier runs.
+    skipped: u64,
+    /// When the next call may be sent, with `--rate`.
+    next: Instant,
+    stopped: bool,
+}
+
+struct InFile {
+    source: Source,
+    /// By which it is remembered.
+    path: String,
+    modified: Option<DateTime<Utc>>,
+    /// Lines that were read, with the digest of all up to there.
+    marks: Vec<Checked>,
+    checked: Option<Checked>,
+    /// All of it was read.
+    complete: bool,
+}
+
+struct Outlet {
+    backend: Arc<dyn Backend>,
+    /// By which it is remembered.
+    key: String,
+    pipeline: Pipeline,
+    ledger: Arc<Ledger<Place>>,
+    shares: Arc<Mutex<Vec<Share>>>,
+    patience: Patience,
+    given_up: Option<String>,
+    /// Lines that did not arrive in earlier runs.
+    lost_before: u64,
+}
+
+/// Errors of lines, for the user: the first ones are shown.
+#[derive(Debug, Default)]
+struct Complaints {
+    count: AtomicU64,
+}
+
+impl Complaints {
+    /// Line 0 is none.
+    fn tell(&self, source: &str, line: u64, problem: impl Display) {
+        if self.count.fetch_add(1, Ordering::Relaxed) < MAX_COMPLAINTS {
+            match line {
+                0 => screen::complain(format_args!("{source}: {problem}")),
+                line => screen::complain(format_args!("{source}:{line}: {problem}")),
+            }
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        arguments: &'a Replay,
+        loudness: Loudness,
+        sources: Vec<Source>,
+        backends: &[Arc<dyn Backend>],
+        state: Option<StateFile>,
+        memory: Memory,
+    ) -> Outcome<Self> {
+        let mut files = Vec::new();
+        let mut remembered = Vec::new();
+        for source in sources {
+            let path = match &source {
+                Source::StandardInput => "-".to_owned(),
+                Source::File(path) => std::fs::canonicalize(path)
+                    .or_else(|_| std::path::absolute(path))
+                    .unwrap_or_else(|_| path.clone())
+                    .to_string_lossy()
+                    .into_owned(),
+            };
+            let before = memory.files.get(&path).cloned();
+            files.push(InFile {
+                source,
+                path,
+                modified: before.as_ref().map(|before| before.modified),
+                marks: Vec::new(),
+                checked: before.as_ref().and_then(|before| before.checked),
+                complete: false,
+            });
+            remembered.push(before);
+        }
+        let anew = files.iter().zip(&remembered);
+        let anew: Vec<_> = anew
+            .map(|(file, before)| (file.source.clone(), before.is_none()))
+            .collect();
+        let rejected = Rejected::new(&anew, arguments.rejected.as_deref());
+        not_read_and_written(&files, &rejected, arguments)?;
+        let rejected = Arc::new(Mutex::new(rejected));
+        let complaints = Arc::new(Complaints::default());
+        let names: Arc<[String]> = files.iter().map(|file| file.source.name()).collect();
+
+        let mut outlets = Vec::new();
+        let sending = backends.iter().filter(|_| !arguments.dry_run);
+        for backend in sending {
+            let key = format!("{} {}", backend.name(), backend.destination());
+            let shares: Vec<_> = remembered
+                .iter()
+                .map(|before| before.as_ref()?.to.get(&key).cloned())
+                .map(Option::unwrap_or_default)
+                .collect();
+            let lost_before = shares.iter().map(|share| share.lost).sum();
+            let shares = Arc::new(Mutex::new(shares));
+            let ledger = Arc::new(Ledger::new({
+                let shares = Arc::clone(&shares);
+                move |place: Place| settle(&shares, place, false)
+            }));
+            let dead_letter = {
+                let (ledger, shares) = (Arc::clone(&ledger), Arc::clone(&shares));
+                let (rejected, complaints) = (Arc::clone(&rejected), Arc::clone(&complaints));
+                let names = Arc::clone(&names);
+                move |letter: &DeadLetter| {
+                    let Some(place) = ledger.place(letter.call.id()) else {
+                        return;
+                    };
+                    let name = names.get(place.file).map_or("", String::as_str);
+                    complaints.tell(name, place.line, &letter.error);
+                    let written = lock(&rejected).letter(place.file, place.line, letter);
+                    if let Err(error) = written {
+                        complaints.tell(name, place.line, not_written(&error));
+                    }
+                    settle(&shares, place, true);
+                    ledger.give_up(letter.call.id());
+                }
+            };
+            let watched = Watched {
+                backend: Arc::clone(backend),
+                ledger: Arc::clone(&ledger),
+            };
+            let pipeline = Pipeline::builder(watched)
+                .with_overflow(Overflow::Block(TICK))
+                .with_drop_timeout(Duration::ZERO)
+                .with_dead_letters(dead_letter)
+                .spawn()
+                .map_err(Failure::failed)?;
+            outlets.push(Outlet {
+                backend: Arc::clone(backend),
+                key,
+                pipeline,
+                ledger,
+                shares,
+                patience: Patience::new(arguments.patience),
+                given_up: None,
+                lost_before,
+            });
+        }
+        let sizes: Option<Vec<_>> = files.iter().map(|file| file.source.size()).collect();
+        let total_bytes = sizes
+            .map(|sizes| sizes.iter().sum::<u64>())
+            .filter(|all| *all > 0);
+        let template = match total_bytes {
+            Some(_) => "[{bar:24}] {msg}",
+            None => "{spinner} {msg}",
+        };
+        let bar = screen::bar(loudness, template);
+        bar.set_length(1000);
+        let now = Instant::now();
+        Ok(Self {
+            arguments,
+            loudness,
+            files,
+            outlets,
+            judges: match arguments.dry_run {
+                true => backends.to_vec(),
+                false => Vec::new(),
+            },
+            rejected,
+            complaints,
+            state,
+            memory,
+            bar,
+            total_bytes,
+            read_bytes: Arc::default(),
+            started: now,
+            ticked: now,
+            saved: now,
+            lines: 0,
+            calls: 0,
+            unreadable: 0,
+            skipped: 0,
+            next: now,
+            stopped: false,
+        })
+    }
+
+    /// Reads all files, and hands over what is in them.
+    fn read(&mut self) {
+        let tasks = self.files.iter().enumerate().map(|(index, file)| Task {
+            source: file.source.clone(),
+            checked: file.checked,
+            settled: self.settled_by_all(index),
+        });
+        let (sender, events) = std::sync::mpsc::sync_channel(4);
+        let (tasks, read) = (tasks.collect(), Arc::clone(&self.read_bytes));
+        let reader = thread::Builder::new().name("reader".to_owned());
+        // It is not waited for: standard input may be silent for ever.
+        if let Err(error) = reader.spawn(move || reader::read(tasks, &read, &sender)) {
+            self.complaints
+                .tell("", 0, format_args!("cannot start a thread: {error}"));
+            return;
+        }
+        self.take(&events);
+    }
+
+    fn take(&mut self, events: &Receiver<Event>) {
+        while !self.stops() {
+            match events.recv_timeout(TICK) {
+                Ok(event) => self.event(event),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        self.stopped = true;
+    }
+
+    /// Whether it is time to end, although there is more to read.
+    fn stops(&self) -> bool {
+        let hopeless =
+            !self.outlets.is_empty() && self.outlets.iter().all(|outlet| outlet.given_up.is_some());
+        interrupt::asked() || hopeless || (self.arguments.strict && self.complaints.any())
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Opened { file, modified } => {
+                if let Some(file) = self.files.get_mut(file) {
+                    file.modified.get_or_insert(modified.into());
+                }
+            }
+            Event::Block { file, block } => {
+                for (line, text) in block.lines() {
+                    if self.stops() {
+                        return;
+                    }
+                    self.line(file, line, text);
+                }
+            }
+            Event::Problem { file, line, what } => {
+                self.unreadable += 1;
+                if let Some(file) = self.files.get(file) {
+                    self.complaints.tell(&file.source.name(), line, what);
+                }
+            }
+            Event::End { file } => {
+                if let Some(file) = self.files.get_mut(file) {
+                    file.complete = true;
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, file: usize, line: Line, text: Option<&[u8]>) {
+        let place = Place {
+            file,
+            line: line.number,
+        };
+        if self.ticked.elapsed() > TICK {
+            self.tick();
+        }
+        let Some(in_file) = self.files.get_mut(file) else {
+            return;
+        };
+        if self.state.is_some() {
+            // The last mark moves on with the lines, all others stay.
+            let last = in_file.marks.last();
+            if last.is_some_and(|last| !last.line.is_multiple_of(CHECK_EVERY)) {
+                in_file.marks.pop();
+            }
+            in_file.marks.push(Checked {
+                line: line.number,
+                digest: line.digest,
+            });
+        }
+
+        let wanted: Vec<usize> = (0..self.outlets.len())
+            .filter(|index| self.wants(*index, place))
+            .collect();
+        if wanted.is_empty() && !self.arguments.dry_run {
+            self.skipped += 1;
+            return;
+        }
+        if text.is_some_and(|text| text.trim_ascii().is_empty()) {
+            self.settle(&wanted, place, false);
+            return;
+        }
+        self.lines += 1;
+        let read = match text {
+            Some(text) => record::read(text, self.arguments.ignore_unknown),
+            None => Err(Problem::too_long(line.bytes, MAX_LINE_BYTES)),
+        };
+        match read {
+            Ok(call) => {
+                self.calls += 1;
+                let call = self.identified(call, place, text.unwrap_or_default());
+                self.judge(place, &call);
+                self.pace();
+                let call = Arc::new(call);
+                for index in wanted {
+                    self.hand_over(index, place, &call, line.bytes as usize);
+                }
+            }
+            Err(problem) => {
+                self.unreadable += 1;
+                self.settle(&wanted, place, true);
+                let name = self.name(file);
+                self.complaints.tell(&name, place.line, &problem);
+                if self.arguments.dry_run {
+                    return;
+                }
+                let written = lock(&self.rejected).unreadable(file, place.line, &problem, text);
+                if let Err(error) = written {
+                    self.complaints.tell(&name, place.line, not_written(&error));
+                }
+            }
+        }
+    }
+
+    fn name(&self, file: usize) -> String {
+        let file = self.files.get(file);
+        file.map(|file| file.source.name()).unwrap_or_default()
+    }
+
+    /// Whether an outlet still has to get that line.
+    fn wants(&self, outlet: usize, place: Place) -> bool {
+        let Some(outlet) = self.outlets.get(outlet) else {
+            return false;
+        };
+        let shares = lock(&outlet.shares);
+        let share = shares.get(place.file);
+        outlet.given_up.is_none() && share.is_none_or(|share| !share.settled.contains(place.line))
+    }
+
+    fn settle(&self, outlets: &[usize], place: Place, lost: bool) {
+        for outlet in outlets.iter().filter_map(|index| self.outlets.get(*index)) {
+            settle(&outlet.shares, place, lost);
+        }
+    }
+
+    /// The line up to which a file is settled everywhere.
+    fn settled_by_all(&self, file: usize) -> u64 {
+        let outlets = self.outlets.iter().map(|outlet| {
+            let shares = lock(&outlet.shares);
+            shares.get(file).map_or(0, |share| share.settled.up_to())
+        });
+        outlets.min().unwrap_or(0)
+    }
+
+    /// A call with an id and a start that are the same in every run, if it has none of its own.
+    fn identified(&self, call: LLMCallData, place: Place, text: &[u8]) -> LLMCallData {
+        let file = self.files.get(place.file);
+        let call = match file.and_then(|file| file.modified) {
+            Some(ended) if !call.has_start_time() => {
+                let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
+                let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
+                call.with_start_time(start.unwrap_or(ended))
+            }
+            _ => call,
+        };
+        if call.has_id() {
+            return call;
+        }
+        let key = file.map(|file| file.source.key()).unwrap_or_default();
+        let id = made_id(call.start_time(), &key, place.line, text);
+        call.with_id(id)
+    }
+
+    /// In a dry run: whether the backends would take it, as far as their exporters can tell.
+    fn judge(&self, place: Place, call: &LLMCallData) {
+        for judge in &self.judges {
+            if let Err(error) = judge.validate(call) {
+                self.complaints
+                    .tell(&self.name(place.file), place.line, error);
+            }
+        }
+    }
+
+    /// Waits for the turn of the next call.
+    fn pace(&mut self) {
+        let Some(rate) = self.arguments.rate else {
+            return;
+        };
+        loop {
+            let now = Instant::now();
+            if now >= self.next {
+                // What was missed is not made up for.
+                self.next = self.next.max(now - TICK) + Duration::from_secs_f64(1.0 / rate);
+                return;
+            }
+            thread::sleep((self.next - now).min(TICK));
+            self.tick();
+            if self.stops() {
+                return;
+            }
+        }
+    }
+
+    fn hand_over(&mut self, index: usize, place: Place, call: &Arc<LLMCallData>, bytes: usize) {
+        let id = call.id();
+        loop {
+            let Some(outlet) = self.outlets.get(index) else {
+                return;
+            };
+            if outlet.given_up.is_some() || self.stops() {
+                return;
+            }
+            if outlet.ledger.expect(id, place, bytes, TICK) {
+                match outlet.pipeline.submit_shared(Arc::clone(call)) {
+                    Submission::Accepted => return,
+                    Submission::Refused(refusal) if refusal != Refusal::Full => {
+                        outlet.ledger.give_up(id);
+                        return self.refused(index, place, &refusal);
+                    }
+                    // There will be room.
+                    _ => outlet.ledger.give_up(id),
+                }
+            }
+            self.tick();
+        }
+    }
+
+    /// The pipeline itself cannot take a call.
+    fn refused(&mut self, outlet: usize, place: Place, refusal: &Refusal) {
+        self.settle(&[outlet], place, true);
+        let name = self.name(place.file);
+        self.complaints.tell(&name, place.line, refusal);
+        let problem = Problem::new(refusal.to_string());
+        let written = lock(&self.rejected).unreadable(place.file, place.line, &problem, None);
+        if let Err(error) = written {
+            self.complaints.tell(&name, place.line, not_written(&error));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticked = Instant::now();
+        for outlet in &mut self.outlets {
+            if outlet.given_up.is_none() {
+                let stats = outlet.pipeline.stats();
+                outlet.given_up = outlet.patience.is_over(&stats, &outlet.ledger);
+                if let Some(why) = &outlet.given_up {
+                    screen::complain(why);
+                }
+            }
+        }
+        self.show();
+        if self.saved.elapsed() > SAVE_EVERY {
+            self.save();
+        }
+    }
+
+    fn show(&self) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let stats = self.outlets.iter().map(|outlet| outlet.pipeline.stats());
+        let stats: Vec<PipelineStats> = stats.collect();
+        let done = |stats: &PipelineStats| stats.delivered + stats.rejected;
+        // The slowest one counts.
+        let settled = stats.iter().map(done).min().unwrap_or(self.calls);
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let rate = settled as f64 / elapsed.max(0.001);
+        let mut message = String::new();
+        if let Some(total) = self.total_bytes {
+            let read = self.read_bytes.load(Ordering::Relaxed) as f64 / total as f64;
+            let arrived = settled as f64 / (self.calls as f64).max(1.0);
+            let share = (read * arrived).clamp(0.0, 1.0);
+            self.bar.set_position((share * 1000.0) as u64);
+            message = format!("{:>3.0} %  ", share * 100.0);
+            if share > 0.0 && elapsed > 1.0 {
+                let left = Duration::from_secs_f64(elapsed * (1.0 - share) / share);
+                message.push_str(&format!("{} left  ", human::duration(left)));
+            }
+        }
+        message.push_str(&format!(
+            "{} calls  {}/s",
+            HumanCount(settled),
+            HumanCount(rate as u64)
+        ));
+        let lost = self.complaints.count.load(Ordering::Relaxed);
+        if lost > 0 {
+            message.push_str(&format!("  {} bad", HumanCount(lost)));
+        }
+        self.bar.set_message(message);
+    }
+
+    fn save(&mut self) {
+        self.saved = Instant::now();
+        let Some(state) = &self.state else {
+            return;
+        };
+        for index in 0..self.files.len() {
+            let settled = self.settled_by_all(index);
+            let Some(file) = self.files.get_mut(index) else {
+                continue;
+            };
+            let Some(modified) = file.modified else {
+                continue;
+            };
+            let passed = file.marks.iter().rposition(|mark| mark.line <= settled);
+            if let Some(passed) = passed {
+                let mark = file.marks.get(passed).copied();
+                file.checked = mark.or(file.checked);
+                file.marks.drain(..passed);
+            }
+            let remembered = self
+                .memory
+                .files
+                .entry(file.path.clone())
+                .or_insert_with(|| Remembered {
+                    modified,
+                    checked: None,
+                    to: BTreeMap::new(),
+                });
+            remembered.checked = file.checked;
+            for outlet in &self.outlets {
+                let shares = lock(&outlet.shares);
+                if let Some(share) = shares.get(index) {
+                    remembered.to.insert(outlet.key.clone(), share.clone());
+                }
+            }
+        }
+        if let Err(error) = state.save(&self.memory) {
+            screen::complain(format_args!("--state: cannot be written: {error}"));
+        }
+    }
+
+    /// Waits for what is on its way, and sums up.
+    fn finish(mut self) -> Outcome {
+        let mut until = None;
+        loop {
+            if interrupt::asked() || self.stopped {
+                until.get_or_insert_with(|| Instant::now() + GRACE);
+            }
+            let waiting: Vec<_> = self
+                .outlets
+                .iter()
+                .filter(|outlet| outlet.given_up.is_none() && !outlet.ledger.is_empty())
+                .map(|outlet| outlet.pipeline.clone())
+                .collect();
+            let Some(first) = waiting.first() else {
+                break;
+            };
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+            let _ = first.flush_within(TICK);
+            self.tick();
+        }
+        let mut stats = Vec::new();
+        for outlet in &self.outlets {
+            // Nothing is on its way any more, but for what is left behind.
+            let patience = match outlet.ledger.is_empty() {
+                true => SAVE_EVERY,
+                false => Duration::ZERO,
+            };
+            stats.push(outlet.pipeline.shutdown(patience).stats);
+        }
+        self.save();
+        self.bar.finish_and_clear();
+        let all = self.files.iter().all(|file| file.complete) && !self.stopped;
+        for (index, file) in self.files.iter().enumerate() {
+            if file.complete && !self.stopped && !self.arguments.dry_run {
+                lock(&self.rejected).complete(index);
+            }
+        }
+        if !self.loudness.quiet {
+            self.sum_up(&stats)?;
+        }
+        let arrived = self.outlets.iter().zip(&stats).all(|(outlet, stats)| {
+            stats.delivered == stats.accepted
+                && outlet.given_up.is_none()
+                && outlet.lost_before == 0
+        });
+        match all && arrived && !self.complaints.any() && self.unreadable == 0 {
+            true => Ok(()),
+            false if interrupt::asked() => Err(Failure::Interrupted),
+            false => Err(Failure::Told),
+        }
+    }
+
+    fn sum_up(&self, stats: &[PipelineStats]) -> Outcome {
+        let mut out = anstream::stdout().lock();
+        let elapsed = self.started.elapsed();
+        for (outlet, stats) in self.outlets.iter().zip(stats) {
+            let mut line = format!(
+                "{} ({}): {} delivered",
+                outlet.backend.name(),
+                outlet.backend.destination(),
+                HumanCount(stats.delivered)
+            );
+            for (count, what) in [
+                (stats.rejected + stats.dropped.total(), "rejected"),
+                (stats.pending, "not delivered"),
+                (outlet.lost_before, "rejected in earlier runs"),
+            ] {
+                if count > 0 {
+                    line.push_str(&format!(", {} {what}", HumanCount(count)));
+                }
+            }
+            writeln!(out, "{line}")?;
+        }
+        let rate = self.calls as f64 / elapsed.as_secs_f64().max(0.001);
+        writeln!(
+            out,
+            "{} calls read in {}, {}/s",
+            HumanCount(self.calls),
+            human::duration(elapsed),
+            HumanCount(rate as u64)
+        )?;
+        if self.skipped > 0 {
+            writeln!(
+                out,
+                "{} lines were done with in earlier runs",
+                HumanCount(self.skipped)
+            )?;
+        }
+        if self.unreadable > 0 {
+            writeln!(out, "{} could not be read", HumanCount(self.unreadable))?;
+        }
+        let hidden = self
+            .complaints
+            .count
+            .load(Ordering::Relaxed)
+            .saturating_sub(MAX_COMPLAINTS);
+        if hidden > 0 {
+            writeln!(out, "{} more errors are not shown", HumanCount(hidden))?;
+        }
+        for (path, lines) in lock(&self.rejected).written() {
+            writeln!(
+                out,
+                "{} lines, with reasons: {}",
+                HumanCount(lines),
+                path.display()
+            )?;
+        }
+        if self.stopped && self.state.is_some() {
+            writeln!(out, "run the same command again to go on")?;
+        }
+        Ok(())
+    }
+}
+
+fn settle(shares: &Mutex<Vec<Share>>, place: Place, lost: bool) {
+    if let Some(share) = lock(shares).get_mut(place.file) {
+        share.settled.insert(place.line);
+        share.lost += u64::from(lost);
+    }
+}
+
+fn not_written(error: &std::io::Error) -> String {
+    format!("cannot be written to the file of rejected lines: {error}")
+}
+
+/// A file of rejected lines that is read as well would be lost, or read for ever.
+fn not_read_and_written(files: &[InFile], rejected: &Rejected, arguments: &Replay) -> Outcome {
+    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    };
+    let written = rejected.paths().chain(arguments.state.as_deref());
+    for written in written {
+        for file in files {
+            if let Source::File(read) = &file.source
+                && same(written, read)
+            {
+                return Err(Failure::Settings(format!(
+                    "{} would be read and written; replay it alone, or name another file with --rejected or --state",
+                    written.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A UUIDv7 at the call's start, whose random part is made of where the call stands and what is there.
+fn made_id(start: DateTime<Utc>, key: &str, line: u64, text: &[u8]) -> Uuid {
+    let hash = |seed| {
+        let mut hash = Xxh64::new(seed);
+        for part in [
+            key.as_bytes(),
+            b"\0",
+            &line.to_le_bytes(),
+            text.trim_ascii(),
+        ] {
+            hash.update(part);
+        }
+        hash.digest().to_le_bytes()
+    };
+    let ([a, b, ..], [c, d, e, f, g, h, i, j]) = (hash(1), hash(2));
+    let millis = u64::try_from(start.timestamp_millis()).unwrap_or(0);
+    let random = [a, b, c, d, e, f, g, h, i, j];
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}

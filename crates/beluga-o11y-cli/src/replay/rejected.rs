@@ -1,0 +1,194 @@
+//! The lines that did not arrive, with the reason, to be mended and replayed.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use beluga_o11y_pipeline::DeadLetter;
+use chrono::{SecondsFormat, Utc};
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::source::Source;
+use crate::record::Problem;
+
+/// The most bytes of a line that are copied if it is no JSON.
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
+
+/// The files that rejected lines are written to: one for each file that is read, or one for all.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// The names of the sources, and which file is theirs.
+    sources: Vec<(String, usize)>,
+    files: Vec<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    path: PathBuf,
+    /// Whether what an earlier run wrote is replaced.
+    replace: bool,
+    /// Opened for the first line.
+    file: Option<File>,
+    lines: u64,
+}
+
+impl Output {
+    fn new(path: PathBuf, replace: bool) -> Self {
+        Self {
+            path,
+            replace,
+            file: None,
+            lines: 0,
+        }
+    }
+}
+
+impl Rejected {
+    /// `sources` are told with whether they are read from the start: then what an earlier run rejected of them is rejected
+    /// again, and its file is replaced. What is written to the one file for `all` is added to it.
+    pub(crate) fn new(sources: &[(Source, bool)], all: Option<&Path>) -> Self {
+        let files = match all {
+            Some(path) => vec![Output::new(path.to_owned(), false)],
+            None => sources
+                .iter()
+                .map(|(source, anew)| Output::new(beside(source), *anew))
+                .collect(),
+        };
+        let sources = sources.iter().enumerate();
+        Self {
+            sources: sources
+                .map(|(index, (source, _))| (source.name(), if all.is_some() { 0 } else { index }))
+                .collect(),
+            files,
+        }
+    }
+
+    /// The files that there are lines in, and how many.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&Path, u64)> {
+        let written = self.files.iter().filter(|output| output.lines > 0);
+        written.map(|output| (&*output.path, output.lines))
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|output| &*output.path)
+    }
+
+    /// All of a source was read: what an earlier run rejected of it does not count any more.
+    pub(crate) fn complete(&mut self, source: usize) {
+        let output = self.sources.get(source);
+        let output = output.and_then(|(_, output)| self.files.get(*output));
+        if let Some(output) = output
+            && output.replace
+            && output.lines == 0
+        {
+            let _ = std::fs::remove_file(&output.path);
+        }
+    }
+
+    /// A line that could not be read; nothing of it if it is too long.
+    pub(crate) fn unreadable(
+        &mut self,
+        source: usize,
+        line: u64,
+        problem: &Problem,
+        text: Option<&[u8]>,
+    ) -> io::Result<()> {
+        let mut entry = Map::new();
+        let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        entry.insert("time".to_owned(), time.into());
+        entry.insert("reason".to_owned(), "unreadable".into());
+        entry.insert("error".to_owned(), problem.what.clone().into());
+        if let Some(field) = &problem.field {
+            entry.insert("field".to_owned(), field.clone().into());
+        }
+        let text = text.filter(|text| text.len() <= MAX_TEXT_BYTES);
+        let text = text.map(String::from_utf8_lossy);
+        let record = text
+            .as_deref()
+            .filter(|text| text.trim_start().starts_with('{'));
+        let record = record.and_then(|text| serde_json::from_str::<Box<RawValue>>(text).ok());
+        if let (None, Some(text)) = (&record, &text) {
+            entry.insert("text".to_owned(), text.as_ref().into());
+        }
+        self.write(source, line, entry, record.as_deref())
+    }
+
+    /// A call that a backend did not take.
+    pub(crate) fn letter(
+        &mut self,
+        source: usize,
+        line: u64,
+        letter: &DeadLetter,
+    ) -> io::Result<()> {
+        let entry = serde_json::to_string(letter)?;
+        let mut entry: std::collections::BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(&entry)?;
+        let record = entry.remove("record");
+        let mut rest = Map::new();
+        for (name, value) in entry {
+            rest.insert(name, serde_json::from_str(value.get())?);
+        }
+        self.write(source, line, rest, record.as_deref())
+    }
+
+    fn write(
+        &mut self,
+        source: usize,
+        line: u64,
+        mut entry: Map<String, Value>,
+        record: Option<&RawValue>,
+    ) -> io::Result<()> {
+        let Some((source, output)) = self.sources.get(source) else {
+            return Ok(());
+        };
+        let Some(output) = self.files.get_mut(*output) else {
+            return Ok(());
+        };
+        entry.insert("file".to_owned(), source.clone().into());
+        entry.insert("line".to_owned(), json!(line));
+        let mut text = serde_json::to_string(&entry)?;
+        if let Some(record) = record {
+            // As it was written: the order of its fields and the form of its numbers too. It may have line breaks between its
+            // tokens, which are as good as blanks.
+            text.pop();
+            text.push_str(",\"record\":");
+            text.push_str(&record.get().replace(['\n', '\r'], " "));
+            text.push('}');
+        }
+        text.push('\n');
+        let file = match &mut output.file {
+            Some(file) => file,
+            none => none.insert(open(&output.path, output.replace)?),
+        };
+        file.write_all(text.as_bytes())?;
+        output.lines += 1;
+        Ok(())
+    }
+}
+
+/// `calls.jsonl.rejected.jsonl`; for standard input in the current directory.
+fn beside(source: &Source) -> PathBuf {
+    match source {
+        Source::StandardInput => "stdin.rejected.jsonl".into(),
+        Source::File(path) => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".rejected.jsonl");
+            name.into()
+        }
+    }
+}
+
+/// It holds prompts and answers: for its owner only.
+fn open(path: &Path, replace: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    match replace {
+        true => options.write(true).truncate(true),
+        false => options.append(true),
+    };
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}

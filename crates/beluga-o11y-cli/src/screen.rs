@@ -1,0 +1,85 @@
+//! Standard error: a progress bar, if a person looks at it, and everything else above it.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::{arguments::Loudness, output};
+
+/// The bar that is on the screen. What is written must go above it.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// A progress bar, if standard error is a terminal and the user wants to see it; else one that nobody sees.
+pub(crate) fn bar(loudness: Loudness, template: &str) -> ProgressBar {
+    let seen = io::stderr().is_terminal() && !loudness.quiet;
+    let target = match seen {
+        true => ProgressDrawTarget::stderr_with_hz(10),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    if seen {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    let _ = BAR.set(bar.clone());
+    bar
+}
+
+/// An error, above the bar.
+pub(crate) fn complain(problem: impl std::fmt::Display) {
+    above(|| output::complain(problem));
+}
+
+fn above<T>(print: impl FnOnce() -> T) -> T {
+    match BAR.get() {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+/// Shows the library's own log on standard error: warnings, and more if the user asks for it.
+pub(crate) fn log(loudness: Loudness) {
+    let level = match (loudness.quiet, loudness.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(AboveTheBar)
+        .finish();
+    // There is no other one in this process.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+struct AboveTheBar;
+
+impl<'a> MakeWriter<'a> for AboveTheBar {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl Write for AboveTheBar {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        above(|| io::stderr().lock().write(text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
