@@ -100,6 +100,17 @@ impl Target {
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         Self::from_str(name, false).ok()
     }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Opik => "opik",
+            Self::Langfuse => "langfuse",
+            Self::Phoenix => "phoenix",
+            Self::LangSmith => "langsmith",
+            Self::Otlp => "otlp",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Those that are a server.

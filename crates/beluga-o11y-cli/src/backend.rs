@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
+use beluga_o11y_http::{HttpSender, Setting};
 use beluga_o11y_providers::{
     FromEnvError,
-    langfuse::{LangfuseExporter, LangfuseExporterBuilder},
-    langsmith::{LangSmithExporter, LangSmithExporterBuilder},
-    opik::{OpikExporter, OpikExporterBuilder},
-    otlp::{OtlpExporter, OtlpExporterBuilder},
-    phoenix::{PhoenixExporter, PhoenixExporterBuilder},
+    langfuse::{LangfuseConfigError, LangfuseExporter, LangfuseExporterBuilder},
+    langsmith::{LangSmithConfigError, LangSmithExporter, LangSmithExporterBuilder},
+    opik::{OpikConfigError, OpikExporter, OpikExporterBuilder},
+    otlp::{OtlpConfigError, OtlpExporter, OtlpExporterBuilder},
+    phoenix::{PhoenixConfigError, PhoenixExporter, PhoenixExporterBuilder},
 };
 
 use crate::{
     arguments::{Connection, Target},
+    check::{Access, Finding, Probe, Problem},
     output::{Failure, Outcome},
 };
 
@@ -85,7 +87,10 @@ fn not_chosen(error: FromEnvError) -> Failure {
 pub(crate) fn open(named: &[Target], connection: &Connection) -> Outcome<Vec<Arc<dyn Backend>>> {
     let targets = chosen(named, connection)?.into_iter();
     let backends = targets.map(|target| {
-        let backend = Builder::new(target, connection)?.build()?;
+        let built = Builder::new(target, connection)?.build();
+        let backend: Arc<dyn Backend> = built.map_err(|finding| {
+            Failure::Settings(format!("{}: {}", target.name(), finding.text))
+        })?;
         match backend.is_switched_off() {
             // It would take everything and send nothing.
             true => Err(Failure::Settings(format!(
@@ -99,7 +104,7 @@ pub(crate) fn open(named: &[Target], connection: &Connection) -> Outcome<Vec<Arc
 }
 
 impl Connection {
-    fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         let Self {
             url,
             api_key,
@@ -271,23 +276,71 @@ impl Builder {
         })
     }
 
-    pub(crate) fn build(self) -> Outcome<Arc<dyn Backend>> {
-        fn built<E: Backend + 'static>(
-            built: Result<E, impl std::fmt::Display>,
-        ) -> Outcome<Arc<dyn Backend>> {
-            match built {
-                Ok(exporter) => Ok(Arc::new(exporter)),
-                Err(error) => Err(Failure::settings(error)),
-            }
-        }
+    /// The settings as they were resolved, and where each is from.
+    pub(crate) fn settings(&self) -> Result<Vec<Setting>, Finding> {
         match self {
-            Self::Opik(builder) => built(builder.build()),
-            Self::Langfuse(builder) => built(builder.build()),
-            Self::Phoenix(builder) => built(builder.build()),
-            Self::LangSmith(builder) => built(builder.build()),
-            Self::Otlp(builder) => built(builder.build()),
-            Self::Nowhere => Ok(Arc::new(Nowhere)),
+            Self::Opik(builder) => builder.settings().map_err(opik),
+            Self::Langfuse(builder) => builder.settings().map_err(langfuse),
+            Self::Phoenix(builder) => builder.settings().map_err(phoenix),
+            Self::LangSmith(builder) => builder.settings().map_err(langsmith),
+            Self::Otlp(builder) => builder.settings().map_err(otlp),
+            Self::Nowhere => Ok(Vec::new()),
         }
+    }
+
+    pub(crate) fn build(self) -> Result<Arc<dyn Probe>, Finding> {
+        Ok(match self {
+            Self::Opik(builder) => Arc::new(builder.build().map_err(opik)?),
+            Self::Langfuse(builder) => Arc::new(builder.build().map_err(langfuse)?),
+            Self::Phoenix(builder) => Arc::new(builder.build().map_err(phoenix)?),
+            Self::LangSmith(builder) => Arc::new(builder.build().map_err(langsmith)?),
+            Self::Otlp(builder) => Arc::new(builder.build().map_err(otlp)?),
+            Self::Nowhere => Arc::new(Nowhere),
+        })
+    }
+}
+
+fn opik(error: OpikConfigError) -> Finding {
+    use OpikConfigError as E;
+    match &error {
+        E::MissingApiKey { .. } => Finding::of(Problem::MissingKey, "opik", error),
+        E::Http(error) => error.into(),
+        _ => Finding::of(Problem::Settings, "opik", error),
+    }
+}
+
+fn langfuse(error: LangfuseConfigError) -> Finding {
+    use LangfuseConfigError as E;
+    match &error {
+        E::MissingPublicKey | E::MissingSecretKey => {
+            Finding::of(Problem::MissingKey, "langfuse", error)
+        }
+        E::SwappedKeys | E::InvalidPublicKey => Finding::of(Problem::WrongKey, "langfuse", error),
+        E::Http(error) => error.into(),
+        _ => Finding::of(Problem::Settings, "langfuse", error),
+    }
+}
+
+fn phoenix(error: PhoenixConfigError) -> Finding {
+    match &error {
+        PhoenixConfigError::Http(error) => error.into(),
+        _ => Finding::of(Problem::Settings, "phoenix", error),
+    }
+}
+
+fn langsmith(error: LangSmithConfigError) -> Finding {
+    use LangSmithConfigError as E;
+    match &error {
+        E::MissingApiKey => Finding::of(Problem::MissingKey, "langsmith", error),
+        E::Http(error) => error.into(),
+        _ => Finding::of(Problem::Settings, "langsmith", error),
+    }
+}
+
+fn otlp(error: OtlpConfigError) -> Finding {
+    match &error {
+        OtlpConfigError::Http(error) => error.into(),
+        _ => Finding::of(Problem::Settings, "otlp", error),
     }
 }
 
@@ -405,5 +458,32 @@ impl Backend for Nowhere {
 
     fn validate(&self, _call: &LLMCallData) -> Result<(), ExportError> {
         Ok(())
+    }
+}
+
+/// Nobody is asked.
+#[async_trait]
+impl Probe for Nowhere {
+    fn sender(&self) -> Option<&HttpSender> {
+        None
+    }
+
+    fn path(&self) -> &'static str {
+        ""
+    }
+
+    async fn server(&self) -> Result<String, Finding> {
+        Ok("none".to_owned())
+    }
+
+    async fn access(&self) -> Result<Access, Finding> {
+        Ok(Access {
+            place: "nowhere".to_owned(),
+            missing_project: None,
+        })
+    }
+
+    async fn has(&self, _call: &LLMCallData) -> Option<Result<bool, Finding>> {
+        None
     }
 }

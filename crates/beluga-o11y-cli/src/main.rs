@@ -2,13 +2,17 @@
 
 mod arguments;
 mod backend;
+mod check;
 mod delivery;
 mod human;
 mod interrupt;
+mod manual;
 mod output;
 mod record;
 mod replay;
+mod runtime;
 mod screen;
+mod send;
 
 use std::process::ExitCode;
 
@@ -28,7 +32,11 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Outcome {
     screen::log(arguments.loudness);
     match &arguments.command {
+        Command::Check(check) => check::run(check, arguments.loudness),
         Command::Replay(replay) => replay::run(replay, arguments.loudness),
+        Command::Send(send) => send::run(send, arguments.loudness),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::pages(dir.as_deref()),
         _ => Err(Failure::settings("not yet")),
     }
 }

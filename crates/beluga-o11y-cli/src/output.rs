@@ -1,12 +1,14 @@
 //! What a command prints, and how it ends.
 
 use std::{
+    borrow::Cow,
     fmt::Display,
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
 };
 
 use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -80,4 +82,41 @@ pub(crate) fn complain(problem: impl Display) {
 pub(crate) fn remark(text: impl Display) {
     let mut stderr = anstream::stderr().lock();
     let _ = writeln!(stderr, "{text}");
+}
+
+/// A table without lines, as wide as the terminal at most.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(match width() {
+        Some(_) => ContentArrangement::Dynamic,
+        None => ContentArrangement::Disabled,
+    });
+    if let Some(width) = width() {
+        table.set_width(u16::try_from(width.saturating_sub(2)).unwrap_or(u16::MAX));
+    }
+    table.set_header(header);
+    table
+}
+
+/// The width of the terminal that standard output is, if it is one.
+fn width() -> Option<usize> {
+    const LEAST: usize = 40;
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let (_, columns) = console::Term::stdout().size_checked()?;
+    Some(usize::from(columns).max(LEAST))
+}
+
+/// Text in lines that fit beside so many columns, if standard output is a terminal.
+pub(crate) fn wrap(text: &str, beside: usize) -> Vec<String> {
+    let Some(width) = width() else {
+        return vec![text.to_owned()];
+    };
+    let room = width.saturating_sub(beside).max(20);
+    textwrap::wrap(text, room)
+        .into_iter()
+        .map(Cow::into_owned)
+        .collect()
 }

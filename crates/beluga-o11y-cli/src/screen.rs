@@ -38,6 +38,11 @@ pub(crate) fn complain(problem: impl std::fmt::Display) {
     above(|| output::complain(problem));
 }
 
+/// A remark, above the bar.
+pub(crate) fn remark(text: impl std::fmt::Display) {
+    above(|| output::remark(text));
+}
+
 fn above<T>(print: impl FnOnce() -> T) -> T {
     match BAR.get() {
         Some(bar) => bar.suspend(print),

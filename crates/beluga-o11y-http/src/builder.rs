@@ -26,6 +26,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Makes an [`HttpSender`]. Every setting has a default, and only [`build`](Self::build) can fail.
 ///
 /// `Debug` shows no header, key, certificate or proxy.
+#[derive(Clone)]
 #[must_use]
 pub struct HttpSenderBuilder {
     base_url: Result<BaseUrl, HttpConfigError>,
@@ -177,6 +178,16 @@ impl HttpSenderBuilder {
         self.proxy = self.proxy.or(defaults.proxy);
         self.gzip = self.gzip.or(defaults.gzip);
         self
+    }
+
+    /// How many extra headers are set so far.
+    pub fn header_count(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Whether a client identity is set so far.
+    pub fn has_client_identity(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// The sender. No connection is made yet, and no runtime is needed.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use beluga_o11y::ExportError;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 
 use crate::{retry_after, status};
@@ -69,6 +69,12 @@ impl HttpResponse {
     /// does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The server's own clock, as its `Date` header tells it.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        self.header("date")
+            .and_then(|text| retry_after::date(text.trim()))
     }
 
     /// Whether it is a page for people: a login page, a proxy's, a user interface.

@@ -57,7 +57,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// The three forms of RFC 9110, section 5.6.7.
-fn date(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn date(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
         return Some(date.to_utc());
     }

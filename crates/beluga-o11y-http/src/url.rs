@@ -121,6 +121,19 @@ pub(crate) fn parse_http(text: &str) -> Result<Url, &'static str> {
     }
 }
 
+/// A base URL, or a path below it, for people. Of one that cannot be used only the host, if it has one: a user, a
+/// password or a key may stand anywhere else in it.
+pub(crate) fn shown(base_url: &str, path: Option<&str>) -> String {
+    match (BaseUrl::parse(base_url), path) {
+        (Ok(base), None) => base.text,
+        (Ok(base), Some(path)) => base.join(path).into(),
+        (Err(_), _) => match parse_http(base_url) {
+            Ok(url) => format!("{}://{}/…", url.scheme(), authority(&url)),
+            Err(_) => "…".to_owned(),
+        },
+    }
+}
+
 /// `host` or `host:port`, if the URL names a port.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();

@@ -3,18 +3,16 @@
 use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, not_blank};
+use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, Setting, not_blank};
 use beluga_o11y_otlp::{Attributes, OtlpTraces};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     LangfuseConfig, LangfuseConfigError, LangfuseExporter,
-    config::{DEFAULT_BASE_URL, DEFAULT_PATH, Layer},
+    config::{Layer, name},
     convert,
     exporter::Langfuse,
 };
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes a [`LangfuseExporter`]. Every setting but the two keys has a default, and only [`build`](Self::build) can
 /// fail.
@@ -76,12 +74,14 @@ impl LangfuseExporterBuilder {
     /// The public key of the project, `pk-lf-..`. Required. Variable `LANGFUSE_PUBLIC_KEY`.
     pub fn with_public_key(mut self, key: impl Into<String>) -> Self {
         self.code.public_key = Some(key.into());
+        self.code.origins.code(name::PUBLIC_KEY);
         self
     }
 
     /// The secret key of the project, `sk-lf-..`. Required. Variable `LANGFUSE_SECRET_KEY`.
     pub fn with_secret_key(mut self, key: impl Into<SecretString>) -> Self {
         self.code.secret_key = Some(key.into());
+        self.code.origins.code(name::SECRET_KEY);
         self
     }
 
@@ -91,6 +91,7 @@ impl LangfuseExporterBuilder {
     /// `http://localhost:3000`.
     pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
         self.code.base_url = Some(url.into());
+        self.code.origins.code(name::BASE_URL);
         self
     }
 
@@ -98,12 +99,14 @@ impl LangfuseExporterBuilder {
     /// `LANGFUSE_TRACING_ENVIRONMENT`; default none, which Langfuse shows as `default`.
     pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
         self.code.environment = Some(environment.into());
+        self.code.origins.code(name::ENVIRONMENT);
         self
     }
 
     /// The release of calls that name none. Variable `LANGFUSE_RELEASE`, then those of build servers; default none.
     pub fn with_release(mut self, release: impl Into<String>) -> Self {
         self.code.release = Some(release.into());
+        self.code.origins.code(name::RELEASE);
         self
     }
 
@@ -125,6 +128,7 @@ impl LangfuseExporterBuilder {
     /// seconds; default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.code.timeout = Some(timeout);
+        self.code.origins.code(name::TIMEOUT);
         self
     }
 
@@ -132,10 +136,23 @@ impl LangfuseExporterBuilder {
     /// they go over plain `http://` only to this machine and the local network.
     pub fn with_allow_http(mut self, allow: bool) -> Self {
         self.code.allow_http = Some(allow);
+        self.code.origins.code(name::ALLOW_HTTP);
         self
     }
 
     beluga_o11y_http::http_settings!(http);
+
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
+    /// who look for why calls go elsewhere. No secret is shown. It answers too if a key is missing or an off switch is on. With
+    /// an off switch in the environment the rest of it is not read, so it does not count.
+    ///
+    /// # Errors
+    ///
+    /// A value in the environment is not what its name stands for.
+    pub fn settings(&self) -> Result<Vec<Setting>, LangfuseConfigError> {
+        let settings = self.code.clone().or(self.ambient.clone()?);
+        Ok(settings.settings(self.http.header_count()))
+    }
 
     /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
     /// within a tokio runtime.
@@ -149,29 +166,29 @@ impl LangfuseExporterBuilder {
             tracing::warn!("langfuse: switched off by {switch}: calls are accepted and not sent");
         }
         let disabled = settings.disabled_by.is_some();
-        let environment = not_blank("environment", settings.environment)?;
+        let environment = not_blank("environment", settings.environment.clone())?;
         if let Some(name) = &environment
             && convert::environment(name) != *name
         {
             return Err(LangfuseConfigError::InvalidEnvironment);
         }
-        let release = not_blank("release", settings.release)?;
-        let authorization = match authorization(settings.public_key, settings.secret_key) {
-            Err(_) if disabled => None,
-            authorization => Some(authorization?),
-        };
-        let timeout = settings.timeout.unwrap_or(TIMEOUT);
+        let release = not_blank("release", settings.release.clone())?;
+        let authorization =
+            match authorization(settings.public_key.clone(), settings.secret_key.clone()) {
+                Err(_) if disabled => None,
+                authorization => Some(authorization?),
+            };
+        let timeout = settings.timeout();
         let mut ambient = HttpSenderBuilder::default();
         if let Some(gzip) = settings.gzip {
             ambient = ambient.with_gzip(gzip);
         }
-        let base_url = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
         let sender = self
             .http
             .with_defaults(ambient)
             .with_timeout(timeout)
             .with_allow_http(settings.allow_http.unwrap_or(false))
-            .with_base_url(base_url)
+            .with_base_url(settings.base_url())
             .with_credentials(authorization.is_some())
             // Without it the data shows up some ten minutes late in the cloud.
             .with_public_header("x-langfuse-ingestion-version", "4")
@@ -188,7 +205,7 @@ impl LangfuseExporterBuilder {
             flush_at: settings.flush_at,
             flush_interval: settings.flush_interval,
         };
-        let path = settings.path.unwrap_or_else(|| DEFAULT_PATH.to_owned());
+        let path = settings.path().to_owned();
         let backend = Langfuse {
             environment,
             release,
@@ -251,6 +268,12 @@ impl fmt::Debug for LangfuseExporterBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use beluga_o11y_http::Env;
+
+    use crate::config::read;
+
     use super::*;
 
     fn keyed() -> LangfuseExporterBuilder {
@@ -361,5 +384,124 @@ mod tests {
         let builder = keyed().with_header("x-gateway", "canary");
         assert!(!format!("{builder:?}").contains("canary"));
         assert!(!format!("{:?}", builder.build().unwrap()).contains("canary"));
+    }
+
+    /// A line a setting: its name, its value and where it came from.
+    fn lines(builder: &LangfuseExporterBuilder) -> Vec<String> {
+        let settings = builder.settings().unwrap();
+        let line = |setting: &Setting| {
+            let value = setting.value.as_deref().unwrap_or("-");
+            format!("{}: {value} ({})", setting.name, setting.origin)
+        };
+        settings.iter().map(line).collect()
+    }
+
+    fn with_vars(
+        mut builder: LangfuseExporterBuilder,
+        vars: &[(&str, &str)],
+    ) -> LangfuseExporterBuilder {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        builder.ambient = read(Env::from_fn(&get)).map_err(LangfuseConfigError::from);
+        builder
+    }
+
+    #[test]
+    fn each_setting_tells_where_it_came_from() {
+        let none = LangfuseExporter::builder;
+        let expected = [
+            "base URL: https://cloud.langfuse.com (default)",
+            "path: api/public/otel/v1/traces (default)",
+            "public key: - (default)",
+            "secret key: - (default)",
+            "environment: - (default)",
+            "release: - (default)",
+            "timeout: 10s (default)",
+            "sample rate: - (default)",
+            "allow http: false (default)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&none()), expected);
+
+        let vars = [
+            ("LANGFUSE_HOST", "http://localhost:3000/"),
+            ("LANGFUSE_OTEL_TRACES_EXPORT_PATH", "/x"),
+            ("LANGFUSE_PUBLIC_KEY", "pk-lf-canary-1234"),
+            ("LANGFUSE_SECRET_KEY", " sk-lf-canary-5678 "),
+            ("LANGFUSE_TRACING_ENVIRONMENT", "staging"),
+            ("GIT_COMMIT", "c0ffee"),
+            ("LANGFUSE_TIMEOUT", "2.5"),
+            ("LANGFUSE_SAMPLE_RATE", "0.25"),
+            ("BELUGA_O11Y_ALLOW_HTTP", "1"),
+        ];
+        let variables = with_vars(none(), &vars);
+        let expected = [
+            "base URL: http://localhost:3000 (LANGFUSE_HOST)",
+            "path: /x (LANGFUSE_OTEL_TRACES_EXPORT_PATH)",
+            "public key: …1234 (LANGFUSE_PUBLIC_KEY)",
+            "secret key: …5678 (LANGFUSE_SECRET_KEY)",
+            "environment: staging (LANGFUSE_TRACING_ENVIRONMENT)",
+            "release: c0ffee (GIT_COMMIT)",
+            "timeout: 2.5s (LANGFUSE_TIMEOUT)",
+            "sample rate: 0.25 (LANGFUSE_SAMPLE_RATE)",
+            "allow http: true (BELUGA_O11Y_ALLOW_HTTP)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&variables), expected);
+        assert!(!format!("{:?} {variables:?}", variables.settings()).contains("canary"));
+        let settings = variables.settings().unwrap();
+        let exporter = variables.build().unwrap();
+        let config = exporter.config();
+        assert_eq!(settings[0].value.as_ref(), Some(&config.base_url));
+        assert_eq!(settings[4].value, config.environment);
+        assert_eq!(settings[5].value, config.release);
+        assert_eq!(
+            settings[6].value.as_deref(),
+            Some(format!("{:?}", config.timeout).as_str())
+        );
+
+        let code = with_vars(none(), &vars)
+            .with_base_url("https://u:canary@h")
+            .with_public_key("short")
+            .with_secret_key("sk-lf-code-canary-90ab")
+            .with_environment("code")
+            .with_release("code")
+            .with_timeout(Duration::from_secs(1))
+            .with_allow_http(false)
+            .with_header("x-gateway", "canary");
+        let expected = [
+            "base URL: https://h/… (code)",
+            "path: /x (LANGFUSE_OTEL_TRACES_EXPORT_PATH)",
+            "public key: … (code)",
+            "secret key: …90ab (code)",
+            "environment: code (code)",
+            "release: code (code)",
+            "timeout: 1s (code)",
+            "sample rate: 0.25 (LANGFUSE_SAMPLE_RATE)",
+            "allow http: false (code)",
+            "headers: 1 header (code)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&code), expected);
+        assert!(!format!("{:?}", code.settings()).contains("canary"));
+    }
+
+    #[test]
+    fn settings_answer_when_switched_off_and_fail_for_what_cannot_be_read() {
+        for (name, value) in [
+            ("LANGFUSE_TRACING_ENABLED", "false"),
+            ("BELUGA_O11Y_DISABLED", "true"),
+        ] {
+            let off = with_vars(keyed(), &[(name, value), ("LANGFUSE_TIMEOUT", "x")]);
+            let last = lines(&off).pop();
+            assert_eq!(last, Some(format!("switched off by: {name} ({name})")));
+        }
+        let bad = with_vars(keyed(), &[("LANGFUSE_TIMEOUT", "x")]);
+        assert!(bad.settings().is_err());
     }
 }

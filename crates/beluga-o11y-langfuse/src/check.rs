@@ -1,7 +1,9 @@
 //! Is Langfuse there, are the keys good, which project do they open?
 
+use beluga_o11y::LLMCallData;
 use beluga_o11y_http::{HttpError, HttpRequest};
-use beluga_o11y_otlp::{OtlpBackend, OtlpTraces};
+use beluga_o11y_otlp::{OtlpBackend, OtlpTraces, wire_ids};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Deserialize;
 
 use crate::LangfuseConfig;
@@ -76,6 +78,15 @@ pub enum LangfuseCheckError {
         /// The status of the answer.
         status: u16,
     },
+    /// Langfuse is there and cannot be asked for the calls that it has.
+    #[error(
+        "langfuse: check: the server cannot be asked whether it has stored a call: it lacks the endpoint \
+         api/public/v2/observations (status {status}); look in its user interface, or update it"
+    )]
+    NoObservations {
+        /// The status of the answer.
+        status: u16,
+    },
     /// The check itself met a limit or a failure of the server.
     #[error("langfuse: check: the server answered with status {status}; try again later")]
     Busy {
@@ -90,9 +101,6 @@ pub(crate) async fn check(
     config: &LangfuseConfig,
     traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<LangfuseCheck> {
-    if config.disabled {
-        return Err(LangfuseCheckError::Disabled);
-    }
     let version = version(config, traces).await?;
     let (project_id, project) = project(config, traces).await?;
     otlp(traces, &version).await?;
@@ -111,13 +119,16 @@ fn not_langfuse(config: &LangfuseConfig, status: u16) -> LangfuseCheckError {
 }
 
 /// Health and version, for which no key is asked.
-async fn version(
+pub(crate) async fn version(
     config: &LangfuseConfig,
     traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Health {
         version: Option<String>,
+    }
+    if config.disabled {
+        return Err(LangfuseCheckError::Disabled);
     }
     let request = HttpRequest::get("api/public/health");
     let response = traces.sender().send(request).await;
@@ -178,5 +189,56 @@ async fn otlp(traces: &OtlpTraces<impl OtlpBackend>, version: &Option<String>) -
             version: version.clone(),
             status,
         }),
+    }
+}
+
+/// By the observations of the call's trace around its start: in the caller's trace there may be many more.
+pub(crate) async fn is_stored(
+    config: &LangfuseConfig,
+    traces: &OtlpTraces<impl OtlpBackend>,
+    call: &LLMCallData,
+) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Observations {
+        data: Vec<Observation>,
+    }
+    #[derive(Deserialize)]
+    struct Observation {
+        id: String,
+    }
+    if config.disabled {
+        return Err(LangfuseCheckError::Disabled);
+    }
+    let Some((trace, span)) = wire_ids(call) else {
+        return Ok(false);
+    };
+    let margin = TimeDelta::seconds(1);
+    let at = |time: Option<DateTime<Utc>>| {
+        let time = time.unwrap_or_else(|| call.start_time());
+        time.to_rfc3339_opts(SecondsFormat::Millis, true)
+    };
+    let request = HttpRequest::get("api/public/v2/observations")
+        .with_query("traceId", trace)
+        .with_query(
+            "fromStartTime",
+            at(call.start_time().checked_sub_signed(margin)),
+        )
+        .with_query(
+            "toStartTime",
+            at(call.start_time().checked_add_signed(margin)),
+        )
+        .with_query("fields", "core");
+    let response = traces.request(request).await;
+    let response = response.map_err(LangfuseCheckError::Unreachable)?;
+    match response.status() {
+        status @ 200..300 => serde_json::from_slice::<Observations>(response.body())
+            .map(|found| found.data.iter().any(|observation| observation.id == span))
+            .map_err(|_| not_langfuse(config, status)),
+        401 => Err(LangfuseCheckError::KeysRefused),
+        403 => Err(LangfuseCheckError::NotProjectKeys),
+        // The list of a server that has it is empty rather than not there.
+        status @ (404 | 405) => Err(LangfuseCheckError::NoObservations { status }),
+        status @ (408 | 429 | 500..) => Err(LangfuseCheckError::Busy { status }),
+        status => Err(not_langfuse(config, status)),
     }
 }

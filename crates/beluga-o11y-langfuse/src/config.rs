@@ -2,12 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError};
-use secrecy::SecretString;
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, Origin, Origins, Setting};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Langfuse's cloud in the EU.
 pub(crate) const DEFAULT_BASE_URL: &str = "https://cloud.langfuse.com";
 pub(crate) const DEFAULT_PATH: &str = "api/public/otel/v1/traces";
+const TIMEOUT: Duration = Duration::from_secs(10);
+const BASE_URLS: &[&str] = &["LANGFUSE_BASE_URL", "LANGFUSE_BASEURL", "LANGFUSE_HOST"];
+const TIMEOUT_VARIABLE: &str = "LANGFUSE_TIMEOUT";
+const SAMPLE_RATE: &str = "LANGFUSE_SAMPLE_RATE";
+const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
 
 /// Where the release comes from if nothing names it: the variables of build servers and hosts, in the order of
 /// Langfuse's clients (`_utils/environment.py`).
@@ -24,6 +29,21 @@ const RELEASES: &[&str] = &[
     "BUILD_SOURCEVERSION",
     "DRONE_COMMIT_SHA",
 ];
+
+/// What the settings are called where people see them.
+pub(crate) mod name {
+    pub(crate) const PUBLIC_KEY: &str = "public key";
+    pub(crate) const SECRET_KEY: &str = "secret key";
+    pub(crate) const BASE_URL: &str = "base URL";
+    pub(crate) const PATH: &str = "path";
+    pub(crate) const ENVIRONMENT: &str = "environment";
+    pub(crate) const RELEASE: &str = "release";
+    pub(crate) const TIMEOUT: &str = "timeout";
+    pub(crate) const SAMPLE_RATE: &str = "sample rate";
+    pub(crate) const ALLOW_HTTP: &str = "allow http";
+    pub(crate) const HEADERS: &str = "headers";
+    pub(crate) const DISABLED_BY: &str = "switched off by";
+}
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +126,7 @@ pub(crate) struct Layer {
     pub(crate) allow_http: Option<bool>,
     /// The switch that says so.
     pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) origins: Origins,
 }
 
 impl fmt::Debug for Layer {
@@ -142,7 +163,54 @@ impl Layer {
             flush_interval: self.flush_interval.or(other.flush_interval),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
+            origins: self.origins.or(other.origins),
         }
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        self.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
+    }
+
+    /// Below the base URL.
+    pub(crate) fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or(DEFAULT_PATH)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// All that says where calls go, with its defaults; `headers` are those that were set in code.
+    pub(crate) fn settings(&self, headers: usize) -> Vec<Setting> {
+        let origins = &self.origins;
+        let trimmed = |value: Option<&str>| {
+            let value = value.map(str::trim).filter(|value| !value.is_empty());
+            value.map(str::to_owned)
+        };
+        let public_key = trimmed(self.public_key.as_deref());
+        let secret_key = trimmed(self.secret_key.as_ref().map(ExposeSecret::expose_secret));
+        vec![
+            Setting::url(name::BASE_URL, self.base_url(), origins.of(name::BASE_URL)),
+            origins.setting(name::PATH, Some(self.path())),
+            origins.secret(name::PUBLIC_KEY, public_key.as_deref()),
+            origins.secret(name::SECRET_KEY, secret_key.as_deref()),
+            origins.setting(
+                name::ENVIRONMENT,
+                self.environment.as_deref().map(str::trim),
+            ),
+            origins.setting(name::RELEASE, self.release.as_deref().map(str::trim)),
+            origins.setting(name::TIMEOUT, Some(format!("{:?}", self.timeout()))),
+            origins.setting(
+                name::SAMPLE_RATE,
+                self.sample_rate.map(|rate| rate.to_string()),
+            ),
+            origins.setting(
+                name::ALLOW_HTTP,
+                Some(self.allow_http.unwrap_or(false).to_string()),
+            ),
+            Setting::headers(name::HEADERS, headers, Origin::Code),
+            origins.setting(name::DISABLED_BY, self.disabled_by),
+        ]
     }
 
     /// What the environment of this process says.
@@ -151,21 +219,23 @@ impl Layer {
     }
 }
 
-fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+pub(crate) fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+    let mut origins = Origins::default();
     let off = match env.first_on(&["BELUGA_O11Y_DISABLED"])? {
         None if env.switch("LANGFUSE_TRACING_ENABLED")? == Some(false) => {
             Some("LANGFUSE_TRACING_ENABLED")
         }
         off => off,
     };
-    if off.is_some() {
+    if let Some(switch) = off {
+        origins.note(name::DISABLED_BY, Origin::Variable(switch));
         // Nothing else matters, so nothing else can be wrong.
         return Ok(Layer {
             disabled_by: off,
+            origins,
             ..Layer::default()
         });
     }
-    let base_url = ["LANGFUSE_BASE_URL", "LANGFUSE_BASEURL", "LANGFUSE_HOST"];
     let compression = [
         "LANGFUSE_OTEL_COMPRESSION",
         "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
@@ -177,23 +247,33 @@ fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         Some((_, choice)) if choice == "none" => Some(false),
         Some((name, _)) => return Err(EnvError::new(name, "gzip or none")),
     };
-    let value = |found: Option<(&str, String)>| found.map(|(_, value)| value);
-    Ok(Layer {
-        public_key: env.text("LANGFUSE_PUBLIC_KEY")?,
-        secret_key: env.text("LANGFUSE_SECRET_KEY")?.map(SecretString::from),
-        base_url: value(env.first(&base_url)?),
-        path: env.text("LANGFUSE_OTEL_TRACES_EXPORT_PATH")?,
-        environment: env.text("LANGFUSE_TRACING_ENVIRONMENT")?,
-        release: value(env.first(RELEASES)?),
-        timeout: seconds(&env, "LANGFUSE_TIMEOUT")?,
+    let mut first = |setting, variables| origins.first(setting, env, variables);
+    let mut layer = Layer {
+        public_key: first(name::PUBLIC_KEY, &["LANGFUSE_PUBLIC_KEY"])?,
+        secret_key: first(name::SECRET_KEY, &["LANGFUSE_SECRET_KEY"])?.map(SecretString::from),
+        base_url: first(name::BASE_URL, BASE_URLS)?,
+        path: first(name::PATH, &["LANGFUSE_OTEL_TRACES_EXPORT_PATH"])?,
+        environment: first(name::ENVIRONMENT, &["LANGFUSE_TRACING_ENVIRONMENT"])?,
+        release: first(name::RELEASE, RELEASES)?,
+        timeout: seconds(&env, TIMEOUT_VARIABLE)?,
         gzip,
         max_request_bytes: number(&env, "LANGFUSE_OTEL_MAX_BATCH_SIZE_BYTES")?,
-        sample_rate: env.share(&["LANGFUSE_SAMPLE_RATE"])?,
+        sample_rate: env.share(&[SAMPLE_RATE])?,
         flush_at: number(&env, "LANGFUSE_FLUSH_AT")?,
         flush_interval: seconds(&env, "LANGFUSE_FLUSH_INTERVAL")?,
-        allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
-        disabled_by: None,
-    })
+        allow_http: env.switch(ALLOW_HTTP)?,
+        ..Layer::default()
+    };
+    // These are no text, so they were read otherwise.
+    for (setting, variable) in [
+        (name::TIMEOUT, TIMEOUT_VARIABLE),
+        (name::SAMPLE_RATE, SAMPLE_RATE),
+        (name::ALLOW_HTTP, ALLOW_HTTP),
+    ] {
+        origins.first(setting, env, &[variable])?;
+    }
+    layer.origins = origins;
+    Ok(layer)
 }
 
 fn number(env: &Env<'_>, name: &str) -> Result<Option<usize>, EnvError> {
@@ -218,8 +298,6 @@ fn seconds(env: &Env<'_>, name: &str) -> Result<Option<Duration>, EnvError> {
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, env::VarError};
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
-use beluga_o11y_http::{HttpResponse, single};
+use beluga_o11y_http::{HttpResponse, HttpSender, single};
 use beluga_o11y_otlp::{Attributes, OtlpBackend, OtlpTraces};
 
 use crate::{
@@ -91,6 +91,31 @@ impl LangfuseExporter {
     /// Where it sends to.
     pub fn config(&self) -> &LangfuseConfig {
         &self.0.config
+    }
+
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
+    /// function for: requests made with it carry the headers that were set, but not the keys.
+    pub fn sender(&self) -> Option<&HttpSender> {
+        (!self.0.config.disabled).then(|| self.0.traces.sender())
+    }
+
+    /// Asks whether Langfuse is there, and for its version, if it tells it. No key is needed, and none is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`LangfuseCheckError`] names what is wrong and what to do.
+    pub async fn version(&self) -> Result<Option<String>, LangfuseCheckError> {
+        check::version(&self.0.config, &self.0.traces).await
+    }
+
+    /// Asks Langfuse whether it has stored a call. It stores a little after it has answered, so `false` means: not yet, or
+    /// never.
+    ///
+    /// # Errors
+    ///
+    /// [`LangfuseCheckError`] names what is wrong and what to do.
+    pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, LangfuseCheckError> {
+        check::is_stored(&self.0.config, &self.0.traces, call).await
     }
 
     /// Asks Langfuse whether it is there, whether the keys are good and which project they open, without writing

@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{HttpSenderBuilder, not_blank};
+use beluga_o11y_http::{HttpSenderBuilder, Setting, not_blank};
 use secrecy::SecretString;
 
 use crate::{
     LangSmithConfig, LangSmithConfigError, LangSmithExporter,
-    config::{self, Layer},
+    config::{self, Layer, name},
     convert::Target,
     exporter::Inner,
 };
@@ -26,7 +26,6 @@ pub struct LangSmithExporterBuilder {
     ambient: Result<Layer, LangSmithConfigError>,
     max_record_bytes: usize,
     max_request_bytes: usize,
-    timeout: Duration,
     http: HttpSenderBuilder,
 }
 
@@ -37,7 +36,6 @@ impl Default for LangSmithExporterBuilder {
             ambient: Ok(Layer::default()),
             max_record_bytes: MAX_RECORD_BYTES,
             max_request_bytes: MAX_REQUEST_BYTES,
-            timeout: Duration::from_secs(10),
             http: HttpSenderBuilder::default()
                 .with_gzip(false)
                 .with_user_agent(concat!("beluga-o11y-langsmith/", env!("CARGO_PKG_VERSION"))),
@@ -81,12 +79,14 @@ impl LangSmithExporterBuilder {
     /// A key that belongs to a whole organisation also needs [`with_workspace_id`](Self::with_workspace_id).
     pub fn with_api_key(mut self, key: impl Into<SecretString>) -> Self {
         self.code.api_key = Some(key.into());
+        self.code.origins.code(name::API_KEY);
         self
     }
 
     /// The project; LangSmith makes it on first use. Variable `LANGSMITH_PROJECT`; default `default`.
     pub fn with_project(mut self, project: impl Into<String>) -> Self {
         self.code.project = Some(project.into());
+        self.code.origins.code(name::PROJECT);
         self
     }
 
@@ -98,6 +98,7 @@ impl LangSmithExporterBuilder {
     /// an OpenTelemetry setup is taken off.
     pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
         self.code.base_url = Some(url.into());
+        self.code.origins.code(name::BASE_URL);
         self
     }
 
@@ -106,12 +107,14 @@ impl LangSmithExporterBuilder {
     /// default.
     pub fn with_workspace_id(mut self, id: impl Into<String>) -> Self {
         self.code.workspace_id = Some(id.into());
+        self.code.origins.code(name::WORKSPACE_ID);
         self
     }
 
     /// The environment of calls that name none, sent as metadata. No variable; default none.
     pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
         self.code.environment = Some(environment.into());
+        self.code.origins.code(name::ENVIRONMENT);
         self
     }
 
@@ -153,7 +156,8 @@ impl LangSmithExporterBuilder {
 
     /// How long one request may take, from connecting to the last byte of the answer. Default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.code.timeout = Some(timeout);
+        self.code.origins.code(name::TIMEOUT);
         self
     }
 
@@ -161,6 +165,7 @@ impl LangSmithExporterBuilder {
     /// goes over plain `http://` only to this machine and the local network.
     pub fn with_allow_http(mut self, allow: bool) -> Self {
         self.code.allow_http = Some(allow);
+        self.code.origins.code(name::ALLOW_HTTP);
         self
     }
 
@@ -169,6 +174,18 @@ impl LangSmithExporterBuilder {
         gzip: "Default false: whether this door of LangSmith unpacks them is not known, and its own \
                clients send to it unpacked."
     );
+
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
+    /// who look for why calls go elsewhere. No secret is shown. It answers too if the key is missing or an off switch is on. With
+    /// an off switch in the environment the rest of it is not read, so it does not count.
+    ///
+    /// # Errors
+    ///
+    /// A value in the environment is not what its name stands for.
+    pub fn settings(&self) -> Result<Vec<Setting>, LangSmithConfigError> {
+        let settings = self.code.clone().or(self.ambient.clone()?);
+        Ok(settings.settings(self.http.header_count()))
+    }
 
     /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
     /// within a tokio runtime.
@@ -183,25 +200,21 @@ impl LangSmithExporterBuilder {
         }
         let disabled = settings.disabled_by.is_some();
         let hide = settings.hide();
-        let project = not_blank("project", settings.project)?;
+        let project = not_blank("project", settings.project.clone())?;
         let project = project.unwrap_or_else(|| config::DEFAULT_PROJECT.to_owned());
-        let workspace_id = not_blank("workspace id", settings.workspace_id)?;
-        let environment = not_blank("environment", settings.environment)?;
-        let key = settings.api_key.as_ref().map(config::expose);
-        let key = key.filter(|key| !key.is_empty());
+        let workspace_id = not_blank("workspace id", settings.workspace_id.clone())?;
+        let environment = not_blank("environment", settings.environment.clone())?;
+        let key = settings.key();
         if key.is_none() && !disabled {
             return Err(LangSmithConfigError::MissingApiKey);
         }
 
-        let url = settings
-            .base_url
-            .as_deref()
-            .unwrap_or(config::DEFAULT_BASE_URL);
+        let timeout = settings.timeout();
         let mut http = self
             .http
-            .with_timeout(self.timeout)
+            .with_timeout(timeout)
             .with_allow_http(settings.allow_http.unwrap_or(false))
-            .with_base_url(config::without_otlp_door(url));
+            .with_base_url(settings.base_url());
         if let Some(key) = key {
             http = http.with_header("x-api-key", key);
         }
@@ -217,7 +230,7 @@ impl LangSmithExporterBuilder {
             hides_inputs: hide.inputs,
             hides_outputs: hide.outputs,
             hides_metadata: hide.metadata,
-            timeout: self.timeout,
+            timeout,
             disabled,
             sample_rate: settings.sample_rate,
         };
@@ -242,7 +255,6 @@ impl fmt::Debug for LangSmithExporterBuilder {
             .field("ambient", &self.ambient)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("max_request_bytes", &self.max_request_bytes)
-            .field("timeout", &self.timeout)
             .field("http", &self.http)
             .finish()
     }
@@ -250,6 +262,12 @@ impl fmt::Debug for LangSmithExporterBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use beluga_o11y_http::Env;
+
+    use crate::config::read;
+
     use super::*;
 
     fn builder() -> LangSmithExporterBuilder {
@@ -429,5 +447,114 @@ mod tests {
             .with_proxy("http://u:canary@localhost:1");
         assert!(!format!("{builder:?}").contains("canary"));
         assert!(!format!("{:?}", builder.build().unwrap()).contains("canary"));
+    }
+
+    /// A line a setting: its name, its value and where it came from.
+    fn lines(builder: &LangSmithExporterBuilder) -> Vec<String> {
+        let settings = builder.settings().unwrap();
+        let line = |setting: &Setting| {
+            let value = setting.value.as_deref().unwrap_or("-");
+            format!("{}: {value} ({})", setting.name, setting.origin)
+        };
+        settings.iter().map(line).collect()
+    }
+
+    fn with_vars(
+        mut builder: LangSmithExporterBuilder,
+        vars: &[(&str, &str)],
+    ) -> LangSmithExporterBuilder {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        builder.ambient = read(Env::from_fn(&get)).map_err(LangSmithConfigError::from);
+        builder
+    }
+
+    #[test]
+    fn each_setting_tells_where_it_came_from() {
+        let expected = [
+            "base URL: https://api.smith.langchain.com (default)",
+            "API key: - (default)",
+            "workspace id: - (default)",
+            "project: default (default)",
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "sample rate: - (default)",
+            "allow http: false (default)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&builder()), expected);
+
+        let vars = [
+            ("LANGCHAIN_ENDPOINT", "'http://localhost:1984/api/v1/otel/'"),
+            ("LANGSMITH_API_KEY", "\"lsv2_pt_canary_1234\""),
+            ("LANGCHAIN_API_KEY", "lsv2_pt_canary_5678"),
+            ("LANGSMITH_WORKSPACE_ID", "\"\""),
+            ("LANGCHAIN_SESSION", "session"),
+            ("LANGCHAIN_TRACING_SAMPLING_RATE", "0.5"),
+            ("BELUGA_O11Y_ALLOW_HTTP", "1"),
+        ];
+        let variables = with_vars(builder(), &vars);
+        let expected = [
+            "base URL: http://localhost:1984/api/v1 (LANGCHAIN_ENDPOINT)",
+            "API key: …1234 (LANGSMITH_API_KEY)",
+            "workspace id: - (default)",
+            "project: session (LANGCHAIN_SESSION)",
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "sample rate: 0.5 (LANGCHAIN_TRACING_SAMPLING_RATE)",
+            "allow http: true (BELUGA_O11Y_ALLOW_HTTP)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&variables), expected);
+        assert!(!format!("{:?} {variables:?}", variables.settings()).contains("canary"));
+        let settings = variables.settings().unwrap();
+        let exporter = variables.build().unwrap();
+        let config = exporter.config();
+        assert_eq!(settings[0].value.as_ref(), Some(&config.base_url));
+        assert_eq!(settings[3].value.as_ref(), Some(&config.project));
+
+        let code = with_vars(builder(), &vars)
+            .with_base_url("http://u:canary@h/otel")
+            .with_api_key(" 'lsv2_pt_code_canary_90ab' ")
+            .with_workspace_id("code")
+            .with_project("code")
+            .with_environment("code")
+            .with_timeout(Duration::from_secs(1))
+            .with_allow_http(false)
+            .with_header("x-gateway", "canary");
+        let expected = [
+            "base URL: http://h/… (code)",
+            "API key: …90ab (code)",
+            "workspace id: code (code)",
+            "project: code (code)",
+            "environment: code (code)",
+            "timeout: 1s (code)",
+            "sample rate: 0.5 (LANGCHAIN_TRACING_SAMPLING_RATE)",
+            "allow http: false (code)",
+            "headers: 1 header (code)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&code), expected);
+        assert!(!format!("{:?}", code.settings()).contains("canary"));
+    }
+
+    #[test]
+    fn settings_answer_when_switched_off_and_fail_for_what_cannot_be_read() {
+        let off = [
+            ("LANGCHAIN_TRACING", "false"),
+            ("LANGSMITH_HIDE_INPUTS", "x"),
+        ];
+        let last = lines(&with_vars(builder(), &off)).pop();
+        assert_eq!(
+            last.as_deref(),
+            Some("switched off by: LANGCHAIN_TRACING (LANGCHAIN_TRACING)")
+        );
+        let bad = with_vars(builder(), &[("LANGSMITH_HIDE_INPUTS", "x")]);
+        assert!(bad.settings().is_err());
     }
 }

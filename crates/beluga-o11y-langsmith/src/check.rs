@@ -1,7 +1,8 @@
 //! Is LangSmith there, is the key good, does the project exist?
 
-use beluga_o11y_http::{HttpError, HttpRequest, HttpResponse, HttpSender};
+use beluga_o11y_http::{HttpError, HttpRequest, HttpResponse, HttpSender, MAX_BODY_BYTES};
 use serde::{Deserialize, de::IgnoredAny};
+use uuid::Uuid;
 
 use crate::{LangSmithConfig, error::WORKSPACE_WANTED};
 
@@ -37,6 +38,17 @@ pub enum LangSmithCheckError {
     NotLangSmith {
         /// The base URL in use.
         base_url: String,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// LangSmith is there, but without the endpoint that lists projects.
+    #[error(
+        "langsmith: check: the server{} lacks the endpoint sessions (status {status}); update it",
+        version.as_ref().map(|version| format!(" has version {version} and")).unwrap_or_default()
+    )]
+    TooOld {
+        /// The version of the server, if it says so.
+        version: Option<String>,
         /// The status of the answer.
         status: u16,
     },
@@ -80,15 +92,16 @@ pub(crate) async fn check(
     config: &LangSmithConfig,
 ) -> Result<LangSmithCheck, LangSmithCheckError> {
     let version = version(sender, config).await?;
+    let project_exists = project_exists(sender, config, &version).await?;
     Ok(LangSmithCheck {
         version,
         project: config.project.clone(),
-        project_exists: project_exists(sender, config).await?,
+        project_exists,
     })
 }
 
 /// Asks for what LangSmith's own client asks for first.
-async fn version(
+pub(crate) async fn version(
     sender: &HttpSender,
     config: &LangSmithConfig,
 ) -> Result<Option<String>, LangSmithCheckError> {
@@ -117,6 +130,7 @@ async fn version(
 async fn project_exists(
     sender: &HttpSender,
     config: &LangSmithConfig,
+    version: &Option<String>,
 ) -> Result<bool, LangSmithCheckError> {
     #[derive(Deserialize)]
     struct Session {
@@ -127,14 +141,44 @@ async fn project_exists(
         .with_query("name", &config.project)
         .with_query("include_stats", "false");
     let response = get(sender, request).await?;
-    if !response.is_success() {
-        return Err(refusal(&response, config));
+    match response.status() {
+        200..300 => {}
+        status @ (404 | 405) if !response.is_html() => {
+            return Err(LangSmithCheckError::TooOld {
+                version: version.clone(),
+                status,
+            });
+        }
+        _ => return Err(refusal(&response, config)),
     }
     let sessions: Vec<Session> =
         serde_json::from_slice(response.body()).map_err(|_| not_langsmith(&response, config))?;
     Ok(sessions
         .iter()
         .any(|session| session.name.as_ref() == Some(&config.project)))
+}
+
+/// Asks as LangSmith's own client does for a run.
+pub(crate) async fn is_stored(
+    sender: &HttpSender,
+    config: &LangSmithConfig,
+    run: Uuid,
+) -> Result<bool, LangSmithCheckError> {
+    #[derive(Deserialize)]
+    struct Run {
+        id: Uuid,
+    }
+    let response = get(sender, HttpRequest::get(format!("runs/{run}"))).await?;
+    let is_it = || match serde_json::from_slice::<Run>(response.body()) {
+        Ok(found) => found.id == run,
+        // A large run is not read to its end.
+        Err(_) => response.body().len() == MAX_BODY_BYTES && !response.is_html(),
+    };
+    match response.status() {
+        200..300 if is_it() => Ok(true),
+        404 => Ok(false),
+        _ => Err(refusal(&response, config)),
+    }
 }
 
 async fn get(

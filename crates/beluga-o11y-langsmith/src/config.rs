@@ -2,17 +2,43 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError};
+use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, Origin, Origins, Setting};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::convert::Hide;
 
 /// LangSmith's cloud in the US.
-pub(crate) const DEFAULT_BASE_URL: &str = "https://api.smith.langchain.com";
+const DEFAULT_BASE_URL: &str = "https://api.smith.langchain.com";
 /// What LangSmith's own clients use.
 pub(crate) const DEFAULT_PROJECT: &str = "default";
+const TIMEOUT: Duration = Duration::from_secs(10);
 const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
 const DISABLED: &str = "BELUGA_O11Y_DISABLED";
+const SAMPLE_RATES: &[&str] = &[
+    "LANGSMITH_TRACING_SAMPLING_RATE",
+    "LANGCHAIN_TRACING_SAMPLING_RATE",
+];
+const PROJECTS: &[&str] = &[
+    "HOSTED_LANGSERVE_PROJECT_NAME",
+    "LANGSMITH_PROJECT",
+    "LANGCHAIN_PROJECT",
+    "LANGSMITH_SESSION",
+    "LANGCHAIN_SESSION",
+];
+
+/// What the settings are called where people see them.
+pub(crate) mod name {
+    pub(crate) const API_KEY: &str = "API key";
+    pub(crate) const BASE_URL: &str = "base URL";
+    pub(crate) const PROJECT: &str = "project";
+    pub(crate) const WORKSPACE_ID: &str = "workspace id";
+    pub(crate) const ENVIRONMENT: &str = "environment";
+    pub(crate) const TIMEOUT: &str = "timeout";
+    pub(crate) const SAMPLE_RATE: &str = "sample rate";
+    pub(crate) const ALLOW_HTTP: &str = "allow http";
+    pub(crate) const HEADERS: &str = "headers";
+    pub(crate) const DISABLED_BY: &str = "switched off by";
+}
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,9 +100,11 @@ pub(crate) struct Layer {
     pub(crate) hide_outputs: Option<bool>,
     pub(crate) hide_metadata: Option<bool>,
     pub(crate) sample_rate: Option<f64>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) allow_http: Option<bool>,
     /// The switch that turns it off.
     pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) origins: Origins,
 }
 
 impl fmt::Debug for Layer {
@@ -91,9 +119,10 @@ impl fmt::Debug for Layer {
             .field("hide_outputs", &self.hide_outputs)
             .field("hide_metadata", &self.hide_metadata)
             .field("sample_rate", &self.sample_rate)
+            .field("timeout", &self.timeout)
             .field("allow_http", &self.allow_http)
             .field("disabled_by", &self.disabled_by)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,9 +139,51 @@ impl Layer {
             hide_outputs: self.hide_outputs.or(other.hide_outputs),
             hide_metadata: self.hide_metadata.or(other.hide_metadata),
             sample_rate: self.sample_rate.or(other.sample_rate),
+            timeout: self.timeout.or(other.timeout),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
+            origins: self.origins.or(other.origins),
         }
+    }
+
+    /// The key to send, if there is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        let key = self.api_key.as_ref().map(expose);
+        key.filter(|key| !key.is_empty())
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        without_otlp_door(self.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// All that says where calls go, with its defaults; `headers` are those that were set in code.
+    pub(crate) fn settings(&self, headers: usize) -> Vec<Setting> {
+        let origins = &self.origins;
+        let text =
+            |name, value: &Option<String>| origins.setting(name, value.as_deref().map(str::trim));
+        let project = self.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+        vec![
+            Setting::url(name::BASE_URL, self.base_url(), origins.of(name::BASE_URL)),
+            origins.secret(name::API_KEY, self.key()),
+            text(name::WORKSPACE_ID, &self.workspace_id),
+            origins.setting(name::PROJECT, Some(project.trim())),
+            text(name::ENVIRONMENT, &self.environment),
+            origins.setting(name::TIMEOUT, Some(format!("{:?}", self.timeout()))),
+            origins.setting(
+                name::SAMPLE_RATE,
+                self.sample_rate.map(|rate| rate.to_string()),
+            ),
+            origins.setting(
+                name::ALLOW_HTTP,
+                Some(self.allow_http.unwrap_or(false).to_string()),
+            ),
+            Setting::headers(name::HEADERS, headers, Origin::Code),
+            origins.setting(name::DISABLED_BY, self.disabled_by),
+        ]
     }
 
     pub(crate) fn hide(&self) -> Hide {
@@ -129,17 +200,19 @@ impl Layer {
     }
 }
 
-fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+pub(crate) fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+    let mut origins = Origins::default();
     if let Some(switch) = switched_off(env)? {
+        origins.note(name::DISABLED_BY, Origin::Variable(switch));
         // Nothing else matters, so nothing else can be wrong.
         return Ok(Layer {
             disabled_by: Some(switch),
+            origins,
             ..Layer::default()
         });
     }
-    let first = |names: &[&str]| Ok(env.first(names)?.map(|(_, value)| value));
-    let unquoted = |names: &[&str]| -> Result<Option<String>, EnvError> {
-        let value: Option<String> = first(names)?;
+    let mut unquoted = |setting, names: [&'static str; 2]| -> Result<Option<String>, EnvError> {
+        let value = origins.first(setting, env, &names)?;
         Ok(value
             .map(|value| unquote(&value).to_owned())
             .filter(|value| !value.is_empty()))
@@ -148,28 +221,25 @@ fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         Some((name, _)) => env.switch(name),
         None => Ok(None),
     };
-    Ok(Layer {
-        api_key: unquoted(&["LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])?.map(SecretString::from),
-        base_url: unquoted(&["LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT"])?,
-        project: first(&[
-            "HOSTED_LANGSERVE_PROJECT_NAME",
-            "LANGSMITH_PROJECT",
-            "LANGCHAIN_PROJECT",
-            "LANGSMITH_SESSION",
-            "LANGCHAIN_SESSION",
-        ])?,
-        workspace_id: unquoted(&["LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID"])?,
-        environment: None,
+    let workspace_ids = ["LANGSMITH_WORKSPACE_ID", "LANGCHAIN_WORKSPACE_ID"];
+    let mut layer = Layer {
+        api_key: unquoted(name::API_KEY, ["LANGSMITH_API_KEY", "LANGCHAIN_API_KEY"])?
+            .map(SecretString::from),
+        base_url: unquoted(name::BASE_URL, ["LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT"])?,
+        workspace_id: unquoted(name::WORKSPACE_ID, workspace_ids)?,
+        project: origins.first(name::PROJECT, env, PROJECTS)?,
         hide_inputs: switch(["LANGSMITH_HIDE_INPUTS", "LANGCHAIN_HIDE_INPUTS"])?,
         hide_outputs: switch(["LANGSMITH_HIDE_OUTPUTS", "LANGCHAIN_HIDE_OUTPUTS"])?,
         hide_metadata: switch(["LANGSMITH_HIDE_METADATA", "LANGCHAIN_HIDE_METADATA"])?,
-        sample_rate: env.share(&[
-            "LANGSMITH_TRACING_SAMPLING_RATE",
-            "LANGCHAIN_TRACING_SAMPLING_RATE",
-        ])?,
+        sample_rate: env.share(SAMPLE_RATES)?,
         allow_http: env.switch(ALLOW_HTTP)?,
-        disabled_by: None,
-    })
+        ..Layer::default()
+    };
+    // These are no text, so they were read otherwise.
+    origins.first(name::SAMPLE_RATE, env, SAMPLE_RATES)?;
+    origins.first(name::ALLOW_HTTP, env, &[ALLOW_HTTP])?;
+    layer.origins = origins;
+    Ok(layer)
 }
 
 /// The switch that turns exporting off, if one does. For LangSmith's own clients an unset
@@ -197,12 +267,12 @@ fn unquote(value: &str) -> &str {
 }
 
 /// The text of a key, for the place that needs it.
-pub(crate) fn expose(key: &SecretString) -> &str {
+fn expose(key: &SecretString) -> &str {
     unquote(key.expose_secret())
 }
 
 /// A base URL without LangSmith's OTLP door at its end, as people have it who come from OpenTelemetry.
-pub(crate) fn without_otlp_door(url: &str) -> &str {
+fn without_otlp_door(url: &str) -> &str {
     let url = unquote(url).trim_end_matches('/');
     let base = url.strip_suffix("/v1/traces").unwrap_or(url);
     base.strip_suffix("/otel").unwrap_or(url)

@@ -12,6 +12,7 @@ use crate::{
     LangSmithExporterBuilder, NAME, check,
     convert::{self, Target},
     error::{self, Outcome},
+    id,
     runs::{Batch, Filling, Runs},
 };
 
@@ -81,6 +82,36 @@ impl LangSmithExporter {
         &self.inner.config
     }
 
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
+    /// function for: requests made with it carry the headers that were set and, since it is a header too (`x-api-key`), the key.
+    pub fn sender(&self) -> Option<&HttpSender> {
+        self.inner.sender.as_ref()
+    }
+
+    /// Asks whether LangSmith is there, and for its version, if it tells it. No key is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`LangSmithCheckError`] names what is wrong and what to do.
+    pub async fn version(&self) -> Result<Option<String>, LangSmithCheckError> {
+        check::version(self.asked()?, &self.inner.config).await
+    }
+
+    /// Asks LangSmith whether it has stored a call. It stores a little after it has answered, so `false` means: not yet,
+    /// or never.
+    ///
+    /// # Errors
+    ///
+    /// [`LangSmithCheckError`] names what is wrong and what to do.
+    pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, LangSmithCheckError> {
+        let run = id::run_id(call.id(), call.start_time());
+        check::is_stored(self.asked()?, &self.inner.config, run).await
+    }
+
+    fn asked(&self) -> Result<&HttpSender, LangSmithCheckError> {
+        self.sender().ok_or(LangSmithCheckError::Disabled)
+    }
+
     /// Asks LangSmith whether it is there, whether the key is good, and whether the project exists already,
     /// without writing anything.
     ///
@@ -90,12 +121,7 @@ impl LangSmithExporter {
     ///
     /// [`LangSmithCheckError`] names what is wrong and what to do.
     pub async fn check(&self) -> Result<LangSmithCheck, LangSmithCheckError> {
-        let sender = self
-            .inner
-            .sender
-            .as_ref()
-            .ok_or(LangSmithCheckError::Disabled)?;
-        check::check(sender, &self.inner.config).await
+        check::check(self.asked()?, &self.inner.config).await
     }
 
     /// Appends to a buffer the run that a call would be sent as, and sends nothing: for a dry run, and to

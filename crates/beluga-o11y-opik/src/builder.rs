@@ -2,13 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{HttpSenderBuilder, not_blank};
+use beluga_o11y_http::{HttpSenderBuilder, Setting, not_blank};
 use secrecy::SecretString;
 
 use crate::{
     OpikAuthorization, OpikConfig, OpikConfigError, OpikExporter,
     auth::Auth,
-    config::{self, Layer},
+    config::{self, Layer, name},
     connection::Connection,
     convert::{MAX_NAME_CHARS, Target},
     exporter::Inner,
@@ -28,7 +28,6 @@ pub struct OpikExporterBuilder {
     authorization: OpikAuthorization,
     max_record_bytes: usize,
     max_request_bytes: usize,
-    timeout: Duration,
     http: HttpSenderBuilder,
 }
 
@@ -40,7 +39,6 @@ impl Default for OpikExporterBuilder {
             authorization: OpikAuthorization::default(),
             max_record_bytes: MAX_RECORD_BYTES,
             max_request_bytes: MAX_REQUEST_BYTES,
-            timeout: Duration::from_secs(10),
             http: HttpSenderBuilder::default()
                 .with_user_agent(concat!("beluga-o11y-opik/", env!("CARGO_PKG_VERSION"))),
         }
@@ -82,6 +80,7 @@ impl OpikExporterBuilder {
     /// not set anywhere else.
     pub fn with_api_key(mut self, key: impl Into<SecretString>) -> Self {
         self.code.api_key = Some(key.into());
+        self.code.origins.code(name::API_KEY);
         self
     }
 
@@ -89,6 +88,7 @@ impl OpikExporterBuilder {
     /// Opik has and, in the cloud, the user's own.
     pub fn with_workspace(mut self, workspace: impl Into<String>) -> Self {
         self.code.workspace = Some(workspace.into());
+        self.code.origins.code(name::WORKSPACE);
         self
     }
 
@@ -96,6 +96,7 @@ impl OpikExporterBuilder {
     /// default `https://www.comet.com/opik/api`. A self-hosted Opik is usually at `http://localhost:5173/api`.
     pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
         self.code.base_url = Some(url.into());
+        self.code.origins.code(name::BASE_URL);
         self
     }
 
@@ -103,12 +104,14 @@ impl OpikExporterBuilder {
     /// Opik files under `Default Project`.
     pub fn with_project(mut self, project: impl Into<String>) -> Self {
         self.code.project = Some(project.into());
+        self.code.origins.code(name::PROJECT);
         self
     }
 
     /// The environment of calls that name none, at most 150 characters. Variable `OPIK_ENVIRONMENT`; default none.
     pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
         self.code.environment = Some(environment.into());
+        self.code.origins.code(name::ENVIRONMENT);
         self
     }
 
@@ -133,7 +136,8 @@ impl OpikExporterBuilder {
 
     /// How long one request may take, from connecting to the last byte of the answer. Default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.code.timeout = Some(timeout);
+        self.code.origins.code(name::TIMEOUT);
         self
     }
 
@@ -141,10 +145,23 @@ impl OpikExporterBuilder {
     /// they go over plain `http://` only to this machine and the local network.
     pub fn with_allow_http(mut self, allow: bool) -> Self {
         self.code.allow_http = Some(allow);
+        self.code.origins.code(name::ALLOW_HTTP);
         self
     }
 
     beluga_o11y_http::http_settings!(http);
+
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
+    /// who look for why calls go elsewhere. No secret is shown. It answers too if the key is missing or an off switch is on. With
+    /// an off switch in the environment the rest of it and the file are not read, so they do not count.
+    ///
+    /// # Errors
+    ///
+    /// The environment or the configuration file cannot be read, or a value in it is not what its name stands for.
+    pub fn settings(&self) -> Result<Vec<Setting>, OpikConfigError> {
+        let settings = self.code.clone().or(self.ambient.clone()?);
+        Ok(settings.settings(self.http.header_count()))
+    }
 
     /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
     /// within a tokio runtime.
@@ -158,24 +175,20 @@ impl OpikExporterBuilder {
             tracing::warn!("opik: switched off by {switch}: calls are accepted and not sent");
         }
         let disabled = settings.disabled_by.is_some();
-        let workspace = not_blank("workspace", settings.workspace)?;
-        let project = short(not_blank("project", settings.project)?, "project")?;
+        let workspace = not_blank("workspace", settings.workspace.clone())?;
+        let project = short(not_blank("project", settings.project.clone())?, "project")?;
         let environment = short(
-            not_blank("environment", settings.environment)?,
+            not_blank("environment", settings.environment.clone())?,
             "environment",
         )?;
         let workspace = workspace.unwrap_or_else(|| config::DEFAULT_WORKSPACE.to_owned());
 
-        let key = settings.api_key.as_ref().map(config::expose);
-        let (key, server) = key.map_or(("", Ok(None)), config::split_key);
-        let key = Some(key).filter(|key| !key.is_empty());
-        let base_url = match settings.base_url {
-            Some(url) => url,
-            None => server?.unwrap_or_else(|| config::DEFAULT_BASE_URL.to_owned()),
-        };
+        let (key, base_url) = settings.key_and_base_url();
+        let (base_url, _) = base_url?;
+        let timeout = settings.timeout();
         let sender = self
             .http
-            .with_timeout(self.timeout)
+            .with_timeout(timeout)
             .with_allow_http(settings.allow_http.unwrap_or(false))
             .with_base_url(&base_url)
             .with_credentials(key.is_some())
@@ -185,14 +198,14 @@ impl OpikExporterBuilder {
             let host = sender.host().to_owned();
             return Err(OpikConfigError::MissingApiKey { host });
         }
-        let auth = Auth::new(key, self.authorization, self.timeout)?;
+        let auth = Auth::new(key, self.authorization, timeout)?;
         let config = OpikConfig {
             base_url: sender.base_url().to_owned(),
             workspace,
             project: project.clone(),
             environment: environment.clone(),
             has_api_key: key.is_some(),
-            timeout: self.timeout,
+            timeout,
             disabled,
         };
         Ok(OpikExporter::new(Inner {
@@ -225,7 +238,6 @@ impl fmt::Debug for OpikExporterBuilder {
             .field("authorization", &self.authorization)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("max_request_bytes", &self.max_request_bytes)
-            .field("timeout", &self.timeout)
             .field("http", &self.http)
             .finish()
     }
@@ -233,6 +245,11 @@ impl fmt::Debug for OpikExporterBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, env::VarError, path::Path};
+
+    use beluga_o11y_http::Env;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn builder() -> OpikExporterBuilder {
@@ -422,5 +439,232 @@ mod tests {
             .with_proxy("http://u:canary@localhost:1");
         assert!(!format!("{builder:?}").contains("canary"));
         assert!(!format!("{:?}", builder.build().unwrap()).contains("canary"));
+    }
+
+    /// A line a setting: its name, its value and where it came from.
+    fn lines(builder: &OpikExporterBuilder) -> Vec<String> {
+        let settings = builder.settings().unwrap();
+        let line = |setting: &Setting| {
+            let value = setting.value.as_deref().unwrap_or("-");
+            format!("{}: {value} ({})", setting.name, setting.origin)
+        };
+        settings.iter().map(line).collect()
+    }
+
+    fn with_vars(
+        mut builder: OpikExporterBuilder,
+        vars: &[(&str, &str)],
+        home: Option<&Path>,
+    ) -> OpikExporterBuilder {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        builder.ambient = config::read(Env::from_fn(&get), home);
+        builder
+    }
+
+    #[test]
+    fn the_settings_are_shown_with_their_defaults_and_without_a_key() {
+        let expected = [
+            "base URL: https://www.comet.com/opik/api (default)",
+            "API key: - (default)",
+            "workspace: default (default)",
+            "project: - (default)",
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "allow http: false (default)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&builder()), expected);
+    }
+
+    #[test]
+    fn each_setting_tells_where_it_came_from() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".opik.config");
+        let file = "[opik]\nurl_override = http://localhost:1/api/\nworkspace = file\nproject_name = file\n\
+            environment = file\napi_key = file-canary-1234\n";
+        std::fs::write(&path, file).unwrap();
+        let file = path.display();
+
+        let only_file = with_vars(builder(), &[], Some(home.path()));
+        let expected = [
+            format!("base URL: http://localhost:1/api ({file}: url_override)"),
+            format!("API key: …1234 ({file}: api_key)"),
+            format!("workspace: file ({file}: workspace)"),
+            format!("project: file ({file}: project_name)"),
+            format!("environment: file ({file}: environment)"),
+            "timeout: 10s (default)".to_owned(),
+            "allow http: false (default)".to_owned(),
+            "headers: - (default)".to_owned(),
+            "switched off by: - (default)".to_owned(),
+        ];
+        assert_eq!(lines(&only_file), expected);
+
+        let vars = [
+            ("OPIK_API_KEY", "variable-canary-5678"),
+            ("OPIK_PROJECT_NAME", "variable"),
+            ("OPIK_ENVIRONMENT", "variable"),
+            ("OPIK_URL_OVERRIDE", " "),
+            ("BELUGA_O11Y_ALLOW_HTTP", "true"),
+        ];
+        let all = with_vars(builder(), &vars, Some(home.path()))
+            .with_environment(" code ")
+            .with_timeout(Duration::from_millis(2500))
+            .with_header("x-a", "canary")
+            .with_header("x-b", "canary");
+        let expected = [
+            format!("base URL: http://localhost:1/api ({file}: url_override)"),
+            "API key: …5678 (OPIK_API_KEY)".to_owned(),
+            format!("workspace: file ({file}: workspace)"),
+            "project: variable (OPIK_PROJECT_NAME)".to_owned(),
+            "environment: code (code)".to_owned(),
+            "timeout: 2.5s (code)".to_owned(),
+            "allow http: true (BELUGA_O11Y_ALLOW_HTTP)".to_owned(),
+            "headers: 2 headers (code)".to_owned(),
+            "switched off by: - (default)".to_owned(),
+        ];
+        assert_eq!(lines(&all), expected);
+        assert!(!format!("{:?}", all.settings()).contains("canary"));
+
+        let vars = [("OPIK_WORKSPACE", "w"), ("OPIK_URL_OVERRIDE", "http://h:2")];
+        let code = with_vars(builder(), &vars, None)
+            .with_base_url("http://h:3")
+            .with_workspace("code")
+            .with_project("code")
+            .with_api_key("code-canary-1234")
+            .with_allow_http(false);
+        let shown = lines(&code).join("\n");
+        for line in [
+            "base URL: http://h:3 (code)",
+            "API key: …1234 (code)",
+            "workspace: code (code)",
+            "project: code (code)",
+            "allow http: false (code)",
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_server_in_the_key_comes_from_where_the_key_does() {
+        // {"baseUrl":"https://comet.example.com"}
+        let key = "k*eyJiYXNlVXJsIjoiaHR0cHM6Ly9jb21ldC5leGFtcGxlLmNvbSJ9";
+        let from = |vars: &[(&str, &str)]| lines(&with_vars(builder(), vars, None));
+        let shown = from(&[("OPIK_API_KEY", key)]);
+        assert_eq!(
+            shown[0],
+            "base URL: https://comet.example.com/opik/api (OPIK_API_KEY)"
+        );
+        let shown = from(&[("OPIK_API_KEY", key), ("OPIK_URL_OVERRIDE", "http://h")]);
+        assert_eq!(shown[0], "base URL: http://h (OPIK_URL_OVERRIDE)");
+        // Nothing of it can be read, and nothing is shown.
+        let shown = from(&[("OPIK_API_KEY", "canary*canary")]);
+        assert_eq!(shown[0], "base URL: … (OPIK_API_KEY)");
+        assert!(!shown.join("").contains("canary*"));
+    }
+
+    #[test]
+    fn settings_answer_when_switched_off_and_fail_for_what_cannot_be_read() {
+        let vars = [("OPIK_TRACK_DISABLE", "1"), ("OPIK_WORKSPACE", "w")];
+        let off = with_vars(builder(), &vars, None).with_project("code");
+        let shown = lines(&off).join("\n");
+        assert!(shown.contains("switched off by: OPIK_TRACK_DISABLE (OPIK_TRACK_DISABLE)"));
+        assert!(shown.contains("workspace: default (default)") && shown.contains("project: code"));
+
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".opik.config");
+        let with_file = |text: &str, vars: &[(&str, &str)]| {
+            std::fs::write(&path, text).unwrap();
+            with_vars(builder(), vars, Some(home.path()))
+        };
+        let off = "[opik]\ntrack_disable = yes\n";
+        let last = lines(&with_file(off, &[])).pop().unwrap();
+        let file = path.display();
+        let by = "track_disable in the configuration file";
+        assert_eq!(
+            last,
+            format!("switched off by: {by} ({file}: track_disable)")
+        );
+        let last = lines(&with_file(off, &[("OPIK_TRACK_DISABLE", "no")])).pop();
+        assert_eq!(last.as_deref(), Some("switched off by: - (default)"));
+
+        assert!(with_file("nothing", &[]).settings().is_err());
+        let bad = [("BELUGA_O11Y_ALLOW_HTTP", "maybe")];
+        assert!(with_vars(builder(), &bad, None).settings().is_err());
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let url = builder().with_base_url("https://canary:canary@h:1/api?canary");
+        assert_eq!(lines(&url)[0], "base URL: https://h:1/… (code)");
+    }
+
+    proptest! {
+        /// The characters of the key are in no other text.
+        #[test]
+        fn of_a_key_nothing_but_its_end_is_shown(key in "[\u{e000}-\u{e0ff}*]{0,40}", variable: bool) {
+            let builder = if variable {
+                with_vars(builder(), &[("OPIK_API_KEY", &key)], None)
+            } else {
+                builder().with_api_key(key.clone())
+            };
+            let shown = lines(&builder).join("\n");
+            let key: Vec<char> = key.chars().filter(|c| *c != '*').collect();
+            for part in key.windows(5) {
+                prop_assert!(!shown.contains(&part.iter().collect::<String>()));
+            }
+            let of_key = shown.chars().filter(|c| ('\u{e000}'..='\u{e0ff}').contains(c)).count();
+            prop_assert!(of_key <= 4);
+        }
+
+        #[test]
+        fn settings_and_exporter_agree(
+            code: [Option<u8>; 4],
+            variable: [Option<u8>; 4],
+            millis in proptest::option::of(1..100_000_u64),
+        ) {
+            let text = |n: &Option<u8>| n.map(|n| format!("v{n}"));
+            let url = |n: &Option<u8>| n.map(|n| format!("http://localhost:{}/api/", 1000 + u16::from(n)));
+            let variables: Vec<_> = [
+                ("OPIK_URL_OVERRIDE", url(&variable[0])),
+                ("OPIK_WORKSPACE", text(&variable[1])),
+                ("OPIK_PROJECT_NAME", text(&variable[2])),
+                ("OPIK_ENVIRONMENT", text(&variable[3])),
+                ("OPIK_API_KEY", Some("key-1234567890".to_owned())),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+            let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let mut builder = with_vars(builder(), &variables, None);
+            if let Some(url) = url(&code[0]) {
+                builder = builder.with_base_url(url);
+            }
+            if let Some(text) = text(&code[1]) {
+                builder = builder.with_workspace(text);
+            }
+            if let Some(text) = text(&code[2]) {
+                builder = builder.with_project(text);
+            }
+            if let Some(text) = text(&code[3]) {
+                builder = builder.with_environment(text);
+            }
+            if let Some(millis) = millis {
+                builder = builder.with_timeout(Duration::from_millis(millis));
+            }
+            let settings = builder.settings().unwrap();
+            let exporter = builder.build().unwrap();
+            let config = exporter.config();
+            let value = |name: &str| settings.iter().find(|s| s.name == name).unwrap().value.clone();
+            prop_assert_eq!(value("base URL"), Some(config.base_url.clone()));
+            prop_assert_eq!(value("workspace"), Some(config.workspace.clone()));
+            prop_assert_eq!(value("project"), config.project.clone());
+            prop_assert_eq!(value("environment"), config.environment.clone());
+            prop_assert_eq!(value("timeout"), Some(format!("{:?}", config.timeout)));
+        }
     }
 }

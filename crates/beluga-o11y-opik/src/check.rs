@@ -1,9 +1,10 @@
 //! Is Opik there, is the key good, does the workspace exist?
 
-use beluga_o11y_http::HttpError;
+use beluga_o11y_http::{HttpError, HttpResponse, MAX_BODY_BYTES};
 use serde::Deserialize;
+use uuid::Uuid;
 
-use crate::{OpikConfig, connection::Connection};
+use crate::{OpikConfig, connection::Connection, id};
 
 /// What a check found: everything is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,18 @@ pub enum OpikCheckError {
         /// The status of the answer.
         status: u16,
     },
+    /// Opik is there, but without the endpoint that checks a key.
+    #[error(
+        "opik: check: the server{} lacks the endpoint v1/private/auth (status {status}); update it, 2.1.24 is known to \
+         have it",
+        version.as_ref().map(|version| format!(" has version {version} and")).unwrap_or_default()
+    )]
+    TooOld {
+        /// The version of the server, if it says so.
+        version: Option<String>,
+        /// The status of the answer.
+        status: u16,
+    },
     /// Opik wants a key and there is none.
     #[error("opik: check: the server wants an API key; call with_api_key(..) or set OPIK_API_KEY")]
     KeyMissing,
@@ -74,9 +87,8 @@ pub(crate) async fn check(
     connection: &Connection,
     config: &OpikConfig,
 ) -> Result<OpikCheck, OpikCheckError> {
-    healthy(connection, config).await?;
-    let version = version(connection).await?;
-    credentials(connection, config).await?;
+    let version = version(connection, config).await?;
+    credentials(connection, config, &version).await?;
     Ok(OpikCheck {
         version,
         workspace: config.workspace.clone(),
@@ -104,12 +116,16 @@ async fn healthy(connection: &Connection, config: &OpikConfig) -> Result<(), Opi
     }
 }
 
-/// A server that does not tell its version is none the worse for it.
-async fn version(connection: &Connection) -> Result<Option<String>, OpikCheckError> {
+/// Health and version, for which no key is asked. A server that does not tell its version is none the worse for it.
+pub(crate) async fn version(
+    connection: &Connection,
+    config: &OpikConfig,
+) -> Result<Option<String>, OpikCheckError> {
     #[derive(Deserialize)]
     struct Version {
         version: String,
     }
+    healthy(connection, config).await?;
     let response = connection
         .get("is-alive/ver")
         .await
@@ -118,24 +134,78 @@ async fn version(connection: &Connection) -> Result<Option<String>, OpikCheckErr
     Ok(version.map(|version| version.version))
 }
 
-async fn credentials(connection: &Connection, config: &OpikConfig) -> Result<(), OpikCheckError> {
+async fn credentials(
+    connection: &Connection,
+    config: &OpikConfig,
+    version: &Option<String>,
+) -> Result<(), OpikCheckError> {
     let response = connection.post("v1/private/auth", Vec::new()).await;
     let response = response.map_err(OpikCheckError::Unreachable)?;
-    let workspace = config.workspace.clone();
     match response.status() {
         200..300 => Ok(()),
-        401 if config.has_api_key => Err(OpikCheckError::KeyRefused),
-        401 => Err(OpikCheckError::KeyMissing),
-        403 => Err(OpikCheckError::WorkspaceForbidden { workspace }),
-        // The cloud's auth service says 400, a self-hosted server 404.
-        400 => Err(OpikCheckError::WorkspaceUnknown { workspace }),
+        // The cloud's auth service says 400 of a workspace that it does not know, a self-hosted server 404.
         404 if response.text().to_lowercase().contains("workspace") => {
-            Err(OpikCheckError::WorkspaceUnknown { workspace })
+            Err(OpikCheckError::WorkspaceUnknown {
+                workspace: config.workspace.clone(),
+            })
         }
-        status @ (408 | 429 | 500..) => Err(OpikCheckError::Busy { status }),
-        status => Err(OpikCheckError::NotOpik {
-            base_url: config.base_url.clone(),
+        status @ (404 | 405) if !response.is_html() => Err(OpikCheckError::TooOld {
+            version: version.clone(),
             status,
         }),
+        _ => Err(refusal(&response, config)),
+    }
+}
+
+/// Whether both records of a call are there. Without the span Opik would show no tokens and no cost.
+pub(crate) async fn is_stored(
+    connection: &Connection,
+    config: &OpikConfig,
+    trace: Uuid,
+) -> Result<bool, OpikCheckError> {
+    Ok(has(connection, config, "traces", trace).await?
+        && has(connection, config, "spans", id::span_id(trace)).await?)
+}
+
+async fn has(
+    connection: &Connection,
+    config: &OpikConfig,
+    kind: &str,
+    id: Uuid,
+) -> Result<bool, OpikCheckError> {
+    #[derive(Deserialize)]
+    struct Record {
+        id: Uuid,
+    }
+    let response = connection.get_own(format!("v1/private/{kind}/{id}")).await;
+    let response = response.map_err(OpikCheckError::Unreachable)?;
+    let is_it = || match serde_json::from_slice::<Record>(response.body()) {
+        Ok(record) => record.id == id,
+        // A large record is not read to its end.
+        Err(_) => response.body().len() == MAX_BODY_BYTES && !response.is_html(),
+    };
+    match response.status() {
+        200..300 if is_it() => Ok(true),
+        404 => Ok(false),
+        _ => Err(refusal(&response, config)),
+    }
+}
+
+fn refusal(response: &HttpResponse, config: &OpikConfig) -> OpikCheckError {
+    let workspace = || config.workspace.clone();
+    match response.status() {
+        400 => OpikCheckError::WorkspaceUnknown {
+            workspace: workspace(),
+        },
+        401 if config.has_api_key => OpikCheckError::KeyRefused,
+        401 => OpikCheckError::KeyMissing,
+        403 => OpikCheckError::WorkspaceForbidden {
+            workspace: workspace(),
+        },
+        status @ (408 | 429 | 500..) => OpikCheckError::Busy { status },
+        status => OpikCheckError::NotOpik {
+            base_url: config.base_url.clone(),
+            status,
+        },
     }
 }

@@ -8,14 +8,30 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose};
-use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, parse_switch};
+use beluga_o11y_http::{
+    BlankSetting, Env, EnvError, HttpConfigError, Origin, Origins, Setting, parse_switch,
+};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Opik's cloud.
 pub(crate) const DEFAULT_BASE_URL: &str = "https://www.comet.com/opik/api";
 pub(crate) const DEFAULT_WORKSPACE: &str = "default";
+const TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_FILE: &str = "~/.opik.config";
 const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
+
+/// What the settings are called where people see them.
+pub(crate) mod name {
+    pub(crate) const API_KEY: &str = "API key";
+    pub(crate) const BASE_URL: &str = "base URL";
+    pub(crate) const WORKSPACE: &str = "workspace";
+    pub(crate) const PROJECT: &str = "project";
+    pub(crate) const ENVIRONMENT: &str = "environment";
+    pub(crate) const TIMEOUT: &str = "timeout";
+    pub(crate) const ALLOW_HTTP: &str = "allow http";
+    pub(crate) const HEADERS: &str = "headers";
+    pub(crate) const DISABLED_BY: &str = "switched off by";
+}
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +117,11 @@ pub(crate) struct Layer {
     pub(crate) workspace: Option<String>,
     pub(crate) project: Option<String>,
     pub(crate) environment: Option<String>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) allow_http: Option<bool>,
     /// The switch that is on.
     pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) origins: Origins,
 }
 
 impl fmt::Debug for Layer {
@@ -114,9 +132,10 @@ impl fmt::Debug for Layer {
             .field("workspace", &self.workspace)
             .field("project", &self.project)
             .field("environment", &self.environment)
+            .field("timeout", &self.timeout)
             .field("allow_http", &self.allow_http)
             .field("disabled_by", &self.disabled_by)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,9 +148,56 @@ impl Layer {
             workspace: self.workspace.or(other.workspace),
             project: self.project.or(other.project),
             environment: self.environment.or(other.environment),
+            timeout: self.timeout.or(other.timeout),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
+            origins: self.origins.or(other.origins),
         }
+    }
+
+    /// The key to send, if there is one, and the base URL with the name of the setting that it comes from.
+    pub(crate) fn key_and_base_url(&self) -> (Option<&str>, Result<BaseUrl, OpikConfigError>) {
+        let key = self.api_key.as_ref().map(expose);
+        let (key, server) = key.map_or(("", Ok(None)), split_key);
+        let base_url = match (&self.base_url, server) {
+            (Some(url), _) => Ok((url.clone(), name::BASE_URL)),
+            (None, Ok(Some(url))) => Ok((url, name::API_KEY)),
+            (None, Ok(None)) => Ok((DEFAULT_BASE_URL.to_owned(), name::BASE_URL)),
+            (None, Err(error)) => Err(error),
+        };
+        (Some(key).filter(|key| !key.is_empty()), base_url)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// All that says where calls go, with its defaults; `headers` are those that were set in code.
+    pub(crate) fn settings(&self, headers: usize) -> Vec<Setting> {
+        let origins = &self.origins;
+        let text =
+            |name, value: &Option<String>| origins.setting(name, value.as_deref().map(str::trim));
+        let (key, base_url) = self.key_and_base_url();
+        let base_url = match base_url {
+            Ok((url, of)) => Setting::url(name::BASE_URL, &url, origins.of(of)),
+            // What the key says cannot be read, so nothing of it can be shown.
+            Err(_) => Setting::url(name::BASE_URL, "", origins.of(name::API_KEY)),
+        };
+        let workspace = self.workspace.as_deref().unwrap_or(DEFAULT_WORKSPACE);
+        vec![
+            base_url,
+            origins.secret(name::API_KEY, key),
+            origins.setting(name::WORKSPACE, Some(workspace.trim())),
+            text(name::PROJECT, &self.project),
+            text(name::ENVIRONMENT, &self.environment),
+            origins.setting(name::TIMEOUT, Some(format!("{:?}", self.timeout()))),
+            origins.setting(
+                name::ALLOW_HTTP,
+                Some(self.allow_http.unwrap_or(false).to_string()),
+            ),
+            Setting::headers(name::HEADERS, headers, Origin::Code),
+            origins.setting(name::DISABLED_BY, self.disabled_by),
+        ]
     }
 
     /// What the environment and the configuration file of this process say.
@@ -140,23 +206,33 @@ impl Layer {
     }
 }
 
-fn read(env: Env<'_>, home: Option<&Path>) -> Result<Layer, OpikConfigError> {
-    if let Some(name) = env.first_on(&["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"])? {
+/// A base URL, and the name of the setting that it comes from.
+pub(crate) type BaseUrl = (String, &'static str);
+
+pub(crate) fn read(env: Env<'_>, home: Option<&Path>) -> Result<Layer, OpikConfigError> {
+    let mut origins = Origins::default();
+    if let Some(switch) = env.first_on(&["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"])? {
+        origins.note(name::DISABLED_BY, Origin::Variable(switch));
         // Nothing else matters, so nothing else can be wrong.
         return Ok(Layer {
-            disabled_by: Some(name),
+            disabled_by: Some(switch),
+            origins,
             ..Layer::default()
         });
     }
-    let environment = Layer {
-        api_key: env.text("OPIK_API_KEY")?.map(SecretString::from),
-        base_url: env.text("OPIK_URL_OVERRIDE")?,
-        workspace: env.text("OPIK_WORKSPACE")?,
-        project: env.text("OPIK_PROJECT_NAME")?,
-        environment: env.text("OPIK_ENVIRONMENT")?,
+    let mut text = |setting, variable| origins.first(setting, env, &[variable]);
+    let mut environment = Layer {
+        api_key: text(name::API_KEY, "OPIK_API_KEY")?.map(SecretString::from),
+        base_url: text(name::BASE_URL, "OPIK_URL_OVERRIDE")?,
+        workspace: text(name::WORKSPACE, "OPIK_WORKSPACE")?,
+        project: text(name::PROJECT, "OPIK_PROJECT_NAME")?,
+        environment: text(name::ENVIRONMENT, "OPIK_ENVIRONMENT")?,
         allow_http: env.switch(ALLOW_HTTP)?,
-        disabled_by: None,
+        ..Layer::default()
     };
+    // It is no text, so it was read otherwise.
+    text(name::ALLOW_HTTP, ALLOW_HTTP)?;
+    environment.origins = origins;
     let mut file = read_file(env.text("OPIK_CONFIG_PATH")?, home)?;
     if env.text("OPIK_TRACK_DISABLE")?.is_some() {
         // The environment said no, which beats a yes of the file.
@@ -206,18 +282,29 @@ fn parse_file(text: &str, path: &Path) -> Result<Layer, OpikConfigError> {
             line,
             problem,
         })?;
-    let get = |key: &str| values.get(key).cloned().filter(|value| !value.is_empty());
-    let name = format!("{}: track_disable", path.display());
-    let disabled = get("track_disable").map(|value| parse_switch(&name, &value));
+    let mut origins = Origins::default();
+    let mut get = |setting, key: &'static str| {
+        let value = values.get(key).cloned().filter(|value| !value.is_empty());
+        if value.is_some() {
+            let path = path.to_owned();
+            origins.note(setting, Origin::File { path, key });
+        }
+        value
+    };
+    let switch = format!("{}: track_disable", path.display());
+    let disabled =
+        get(name::DISABLED_BY, "track_disable").map(|value| parse_switch(&switch, &value));
     Ok(Layer {
-        api_key: get("api_key").map(SecretString::from),
-        base_url: get("url_override"),
-        workspace: get("workspace"),
-        project: get("project_name"),
-        environment: get("environment"),
-        allow_http: None,
+        api_key: get(name::API_KEY, "api_key").map(SecretString::from),
+        base_url: get(name::BASE_URL, "url_override"),
+        workspace: get(name::WORKSPACE, "workspace"),
+        project: get(name::PROJECT, "project_name"),
+        environment: get(name::ENVIRONMENT, "environment"),
         disabled_by: (disabled.transpose()? == Some(true))
             .then_some("track_disable in the configuration file"),
+        timeout: None,
+        allow_http: None,
+        origins,
     })
 }
 

@@ -15,9 +15,18 @@ impl Connection {
         Self { sender, auth }
     }
 
+    pub(crate) fn sender(&self) -> &HttpSender {
+        &self.sender
+    }
+
     /// Without authorization: for what tells nothing of anybody's data.
     pub(crate) async fn get(&self, path: &'static str) -> Result<HttpResponse, HttpError> {
         self.sender.send(HttpRequest::get(path)).await
+    }
+
+    /// With authorization: for what is somebody's.
+    pub(crate) async fn get_own(&self, path: String) -> Result<HttpResponse, HttpError> {
+        self.auth.send(&self.sender, HttpRequest::get(path)).await
     }
 
     pub(crate) async fn post(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
-use beluga_o11y_http::{export_packed, single};
+use beluga_o11y_http::{HttpSender, export_packed, single};
 use chrono::{DateTime, Utc};
 use futures_util::future::join;
 
@@ -14,7 +14,7 @@ use crate::{
     check,
     connection::Connection,
     convert::{self, Target},
-    error,
+    error, id,
 };
 
 /// Sends LLM calls to [Opik](https://www.comet.com/site/products/opik/), the cloud or one's own.
@@ -83,6 +83,40 @@ impl OpikExporter {
         &self.inner.config
     }
 
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
+    /// function for: requests made with it carry the headers that were set, but not the key.
+    pub fn sender(&self) -> Option<&HttpSender> {
+        self.inner.connection.as_ref().map(Connection::sender)
+    }
+
+    /// Asks whether Opik is there, and for its version, if it tells it. No key is needed, and none is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`OpikCheckError`] names what is wrong and what to do.
+    pub async fn version(&self) -> Result<Option<String>, OpikCheckError> {
+        check::version(self.connection()?, &self.inner.config).await
+    }
+
+    /// Asks Opik whether it has stored a call, its trace and its span. It stores a little after it has answered, so
+    /// `false` means: not yet, or never.
+    ///
+    /// A call whose id is not of version 7, or is older than 23 hours, is sent under an id that changes every 22 hours; it is
+    /// looked for under the one that it would be sent with now.
+    ///
+    /// # Errors
+    ///
+    /// [`OpikCheckError`] names what is wrong and what to do.
+    pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, OpikCheckError> {
+        let trace = id::trace_id(call.id(), call.start_time(), now());
+        check::is_stored(self.connection()?, &self.inner.config, trace).await
+    }
+
+    fn connection(&self) -> Result<&Connection, OpikCheckError> {
+        let connection = self.inner.connection.as_ref();
+        connection.ok_or(OpikCheckError::Disabled)
+    }
+
     /// Asks Opik whether it is there, whether the key is good and whether the workspace exists,
     /// without writing anything.
     ///
@@ -90,12 +124,7 @@ impl OpikExporter {
     ///
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn check(&self) -> Result<OpikCheck, OpikCheckError> {
-        let connection = self
-            .inner
-            .connection
-            .as_ref()
-            .ok_or(OpikCheckError::Disabled)?;
-        check::check(connection, &self.inner.config).await
+        check::check(self.connection()?, &self.inner.config).await
     }
 
     /// Appends to two buffers the trace and the span that a call would be sent as now, and sends

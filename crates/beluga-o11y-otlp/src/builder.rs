@@ -2,16 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, not_blank};
+use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, Setting, not_blank};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     Attributes, OtlpConfig, OtlpConfigError, OtlpConventions, OtlpExporter, OtlpTraces,
-    config::{DEFAULT_ENDPOINT, Layer, TRACES_PATH},
+    config::{Layer, name, unknown_service},
     exporter::Otlp,
 };
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes an [`OtlpExporter`]. Every setting has a default, and only [`build`](Self::build) can fail.
 ///
@@ -72,6 +70,7 @@ impl OtlpExporterBuilder {
     pub fn with_endpoint(mut self, url: impl Into<String>) -> Self {
         self.code.endpoint = Some(url.into());
         self.code.traces_endpoint = None;
+        self.code.origins.code(name::ENDPOINT);
         self
     }
 
@@ -80,12 +79,14 @@ impl OtlpExporterBuilder {
     pub fn with_traces_endpoint(mut self, url: impl Into<String>) -> Self {
         self.code.traces_endpoint = Some(url.into());
         self.code.endpoint = None;
+        self.code.origins.code(name::ENDPOINT);
         self
     }
 
     /// The `Authorization` header, whole: `Bearer ..` or `Basic ..`. Variable `OTEL_EXPORTER_OTLP_HEADERS`; default none.
     pub fn with_authorization(mut self, value: impl Into<SecretString>) -> Self {
         self.code.authorization = Some(value.into());
+        self.code.origins.code(name::AUTHORIZATION);
         self
     }
 
@@ -93,6 +94,7 @@ impl OtlpExporterBuilder {
     /// the name of the executable, as OpenTelemetry wants it.
     pub fn with_service_name(mut self, name: impl Into<String>) -> Self {
         self.code.service_name = Some(name.into());
+        self.code.origins.code(name::SERVICE_NAME);
         self
     }
 
@@ -103,13 +105,18 @@ impl OtlpExporterBuilder {
         key: impl Into<String>,
         value: impl Into<String>,
     ) -> Self {
-        self.code.resource.insert(key.into(), value.into());
+        let key = key.into();
+        if key == "service.name" {
+            self.code.origins.code(name::SERVICE_NAME);
+        }
+        self.code.resource.insert(key, value.into());
         self
     }
 
     /// The environment of calls that name none, sent as `deployment.environment.name`. Default none.
     pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
         self.code.environment = Some(environment.into());
+        self.code.origins.code(name::ENVIRONMENT);
         self
     }
 
@@ -137,6 +144,7 @@ impl OtlpExporterBuilder {
     /// `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds; default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.code.timeout = Some(timeout);
+        self.code.origins.code(name::TIMEOUT);
         self
     }
 
@@ -144,10 +152,23 @@ impl OtlpExporterBuilder {
     /// they go over plain `http://` only to this machine and the local network.
     pub fn with_allow_http(mut self, allow: bool) -> Self {
         self.code.allow_http = Some(allow);
+        self.code.origins.code(name::ALLOW_HTTP);
         self
     }
 
     beluga_o11y_http::http_settings!(http);
+
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
+    /// who look for why calls go elsewhere. No secret is shown. It answers too if credentials are missing or an off switch is on. With
+    /// an off switch in the environment the rest of it is not read, so it does not count.
+    ///
+    /// # Errors
+    ///
+    /// A value in the environment is not what its name stands for, or a file that it names cannot be read.
+    pub fn settings(&self) -> Result<Vec<Setting>, OtlpConfigError> {
+        let settings = self.code.clone().or(self.ambient.clone()?);
+        Ok(settings.settings(&self.http))
+    }
 
     /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
     /// within a tokio runtime.
@@ -156,25 +177,25 @@ impl OtlpExporterBuilder {
     ///
     /// [`OtlpConfigError`] names the first setting that is missing or wrong.
     pub fn build(self) -> Result<OtlpExporter, OtlpConfigError> {
-        let mut settings = self.code.or(self.ambient?);
+        let settings = self.code.or(self.ambient?);
         if let Some(switch) = settings.disabled_by {
             tracing::warn!("otlp: switched off by {switch}: calls are accepted and not sent");
         }
-        let service_name = not_blank("service name", settings.service_name)?;
+        let service_name = not_blank("service name", settings.service_name.clone())?;
         let service_name = service_name.unwrap_or_else(unknown_service);
-        let environment = not_blank("environment", settings.environment.take())?;
-        let timeout = settings.timeout.unwrap_or(TIMEOUT);
+        let environment = not_blank("environment", settings.environment.clone())?;
+        let timeout = settings.timeout();
         let authorization = settings.authorization.as_ref();
         let authorization = authorization
             .map(|value| SecretHeaderValue::new(value.expose_secret().trim()))
             .transpose()?;
-        let (base_url, path) = target(settings.endpoint, settings.traces_endpoint);
+        let (base_url, path) = settings.target();
         let sender = self
             .http
-            .with_defaults(settings.http)
+            .with_defaults(settings.http.clone())
             .with_timeout(timeout)
             .with_allow_http(settings.allow_http.unwrap_or(false))
-            .with_base_url(&base_url)
+            .with_base_url(base_url)
             .with_credentials(authorization.is_some())
             .build()?;
         let config = OtlpConfig {
@@ -216,29 +237,6 @@ impl OtlpExporterBuilder {
     }
 }
 
-/// The base URL, and the path below it.
-fn target(endpoint: Option<String>, traces_endpoint: Option<String>) -> (String, &'static str) {
-    if let Some(url) = traces_endpoint {
-        return (url, "");
-    }
-    let url = endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
-    let has_path = url.trim().trim_end_matches('/').ends_with("/v1/traces");
-    (url, if has_path { "" } else { TRACES_PATH })
-}
-
-/// OpenTelemetry's default (resource semantic conventions, `service.name`).
-fn unknown_service() -> String {
-    let executable = std::env::current_exe().ok();
-    let name = executable
-        .as_ref()
-        .and_then(|path| path.file_stem())
-        .and_then(|name| name.to_str());
-    match name {
-        Some(name) => format!("unknown_service:{name}"),
-        None => "unknown_service".to_owned(),
-    }
-}
-
 impl fmt::Debug for OtlpExporterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpExporterBuilder")
@@ -249,5 +247,167 @@ impl fmt::Debug for OtlpExporterBuilder {
             .field("max_request_bytes", &self.max_request_bytes)
             .field("http", &self.http)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use beluga_o11y_http::Env;
+
+    use super::*;
+    use crate::config::read;
+
+    /// A line a setting: its name, its value and where it came from.
+    fn lines(builder: &OtlpExporterBuilder) -> Vec<String> {
+        let settings = builder.settings().unwrap();
+        let line = |setting: &Setting| {
+            let value = setting.value.as_deref().unwrap_or("-");
+            format!("{}: {value} ({})", setting.name, setting.origin)
+        };
+        settings.iter().map(line).collect()
+    }
+
+    fn with_vars(mut builder: OtlpExporterBuilder, vars: &[(&str, &str)]) -> OtlpExporterBuilder {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        builder.ambient = read(Env::from_fn(&get));
+        builder
+    }
+
+    #[test]
+    fn each_setting_tells_where_it_came_from() {
+        let none = OtlpExporter::builder;
+        let service = unknown_service();
+        let expected = [
+            "endpoint: http://localhost:4318/v1/traces (default)",
+            "authorization: - (default)",
+            &format!("service name: {service} (default)"),
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "allow http: false (default)",
+            "headers: - (default)",
+            "certificate: - (default)",
+            "client certificate: - (default)",
+            "client key: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&none()), expected);
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let vars = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:2/x"),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "x-a=canary,authorization=Bearer%20canary-1234,x-b=canary",
+            ),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=res"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", path),
+            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", path),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", path),
+            ("BELUGA_O11Y_ALLOW_HTTP", "yes"),
+        ];
+        let variables = with_vars(none(), &vars);
+        let expected = [
+            "endpoint: http://localhost:2/x (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)",
+            "authorization: …1234 (OTEL_EXPORTER_OTLP_HEADERS)",
+            "service name: res (OTEL_RESOURCE_ATTRIBUTES)",
+            "environment: - (default)",
+            "timeout: 2.5s (OTEL_EXPORTER_OTLP_TIMEOUT)",
+            "allow http: true (BELUGA_O11Y_ALLOW_HTTP)",
+            "headers: 2 headers (OTEL_EXPORTER_OTLP_HEADERS)",
+            &format!("certificate: {path} (OTEL_EXPORTER_OTLP_CERTIFICATE)"),
+            &format!("client certificate: {path} (OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE)"),
+            &format!("client key: {path} (OTEL_EXPORTER_OTLP_CLIENT_KEY)"),
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&variables), expected);
+        assert!(!format!("{:?} {variables:?}", variables.settings()).contains("canary"));
+
+        let code = with_vars(none(), &vars)
+            .with_endpoint("http://u:canary@h")
+            .with_authorization("Bearer canary-code-90ab")
+            .with_resource_attribute("service.name", "attribute")
+            .with_environment("code")
+            .with_timeout(Duration::from_secs(1))
+            .with_allow_http(false)
+            .with_header("x-gateway", "canary")
+            .with_client_identity_pem("canary");
+        let expected = [
+            "endpoint: http://h/… (code)",
+            "authorization: …90ab (code)",
+            "service name: attribute (code)",
+            "environment: code (code)",
+            "timeout: 1s (code)",
+            "allow http: false (code)",
+            "headers: 1 header (code)",
+            "headers: 2 headers (OTEL_EXPORTER_OTLP_HEADERS)",
+            &format!("certificate: {path} (OTEL_EXPORTER_OTLP_CERTIFICATE)"),
+            "client certificate: - (default)",
+            "client key: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&code), expected);
+        assert!(!format!("{:?}", code.settings()).contains("canary"));
+        let named = code.with_service_name("code");
+        assert_eq!(lines(&named)[2], "service name: code (code)");
+    }
+
+    #[test]
+    fn the_endpoint_that_is_shown_is_the_one_in_use() {
+        for (builder, endpoint) in [
+            (OtlpExporter::builder(), "http://localhost:4318/v1/traces"),
+            (
+                OtlpExporter::builder().with_endpoint("http://h:1/p/"),
+                "http://h:1/p/v1/traces",
+            ),
+            (
+                OtlpExporter::builder().with_endpoint("http://h/v1/traces/"),
+                "http://h/v1/traces",
+            ),
+            (
+                OtlpExporter::builder().with_traces_endpoint("http://h"),
+                "http://h/",
+            ),
+        ] {
+            let settings = builder.settings().unwrap();
+            assert_eq!(settings[0].value.as_deref(), Some(endpoint));
+            assert_eq!(builder.build().unwrap().config().endpoint, endpoint);
+        }
+        let vars = [
+            ("OTEL_SERVICE_NAME", "own"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=res"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:1"),
+        ];
+        let builder = with_vars(OtlpExporter::builder(), &vars);
+        let shown = lines(&builder);
+        assert_eq!(
+            shown[0],
+            "endpoint: http://localhost:1/v1/traces (OTEL_EXPORTER_OTLP_ENDPOINT)"
+        );
+        assert_eq!(shown[2], "service name: own (OTEL_SERVICE_NAME)");
+        assert_eq!(builder.build().unwrap().config().service_name, "own");
+    }
+
+    #[test]
+    fn settings_answer_when_switched_off_and_fail_for_what_cannot_be_read() {
+        let bad = ("OTEL_EXPORTER_OTLP_TIMEOUT", "x");
+        let off = with_vars(
+            OtlpExporter::builder(),
+            &[("OTEL_SDK_DISABLED", "true"), bad],
+        );
+        assert_eq!(
+            lines(&off).pop().as_deref(),
+            Some("switched off by: OTEL_SDK_DISABLED (OTEL_SDK_DISABLED)")
+        );
+        let bad = with_vars(OtlpExporter::builder(), &[bad]);
+        assert!(bad.settings().is_err());
     }
 }

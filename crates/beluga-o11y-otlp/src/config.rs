@@ -2,14 +2,34 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, HttpSenderBuilder};
+use beluga_o11y_http::{
+    BlankSetting, Env, EnvError, HttpConfigError, HttpSenderBuilder, Origin, Origins, Setting,
+};
 use percent_encoding::percent_decode_str;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// Where a Collector on this machine takes OTLP over HTTP.
-pub(crate) const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 /// What is appended to an endpoint (OTLP specification, "OTLP/HTTP Request").
-pub(crate) const TRACES_PATH: &str = "v1/traces";
+const TRACES_PATH: &str = "v1/traces";
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
+const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// What the settings are called where people see them.
+pub(crate) mod name {
+    pub(crate) const ENDPOINT: &str = "endpoint";
+    pub(crate) const AUTHORIZATION: &str = "authorization";
+    pub(crate) const SERVICE_NAME: &str = "service name";
+    pub(crate) const ENVIRONMENT: &str = "environment";
+    pub(crate) const TIMEOUT: &str = "timeout";
+    pub(crate) const ALLOW_HTTP: &str = "allow http";
+    pub(crate) const HEADERS: &str = "headers";
+    pub(crate) const CERTIFICATE: &str = "certificate";
+    pub(crate) const CLIENT_CERTIFICATE: &str = "client certificate";
+    pub(crate) const CLIENT_KEY: &str = "client key";
+    pub(crate) const DISABLED_BY: &str = "switched off by";
+}
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +75,7 @@ pub enum OtlpConfigError {
 }
 
 /// One source of settings. What it does not say is absent.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layer {
     /// Without `/v1/traces`.
     pub(crate) endpoint: Option<String>,
@@ -69,7 +89,10 @@ pub(crate) struct Layer {
     pub(crate) allow_http: Option<bool>,
     /// The switch that is on.
     pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) origins: Origins,
     pub(crate) http: HttpSenderBuilder,
+    /// What was read into `http`.
+    files: Files,
 }
 
 impl fmt::Debug for Layer {
@@ -85,8 +108,16 @@ impl fmt::Debug for Layer {
             .field("allow_http", &self.allow_http)
             .field("disabled_by", &self.disabled_by)
             .field("http", &self.http)
-            .finish()
+            .finish_non_exhaustive()
     }
+}
+
+/// The files that variables name, for people.
+#[derive(Clone, Default)]
+struct Files {
+    certificate: Option<String>,
+    client_certificate: Option<String>,
+    client_key: Option<String>,
 }
 
 impl Layer {
@@ -112,8 +143,75 @@ impl Layer {
             timeout: self.timeout.or(other.timeout),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
+            origins: self.origins.or(other.origins),
             http: self.http.with_defaults(other.http),
+            // Code has none.
+            files: other.files,
         }
+    }
+
+    /// The base URL, and the path below it.
+    pub(crate) fn target(&self) -> (&str, &'static str) {
+        if let Some(url) = &self.traces_endpoint {
+            return (url, "");
+        }
+        let url = self.endpoint.as_deref().unwrap_or(DEFAULT_ENDPOINT);
+        let has_path = url.trim().trim_end_matches('/').ends_with("/v1/traces");
+        (url, if has_path { "" } else { TRACES_PATH })
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// All that says where calls go, with its defaults; `code` is what was set in code of what `http` has here.
+    pub(crate) fn settings(&self, code: &HttpSenderBuilder) -> Vec<Setting> {
+        let origins = &self.origins;
+        let (base_url, path) = self.target();
+        let endpoint =
+            Setting::endpoint(name::ENDPOINT, base_url, path, origins.of(name::ENDPOINT));
+        let authorization = self.authorization.as_ref();
+        let service_name = match &self.service_name {
+            Some(name) => name.trim().to_owned(),
+            None => unknown_service(),
+        };
+        let mut settings = vec![
+            endpoint,
+            origins.secret(
+                name::AUTHORIZATION,
+                authorization.map(|value| value.expose_secret().trim()),
+            ),
+            origins.setting(name::SERVICE_NAME, Some(service_name)),
+            origins.setting(
+                name::ENVIRONMENT,
+                self.environment.as_deref().map(str::trim),
+            ),
+            origins.setting(name::TIMEOUT, Some(format!("{:?}", self.timeout()))),
+            origins.setting(
+                name::ALLOW_HTTP,
+                Some(self.allow_http.unwrap_or(false).to_string()),
+            ),
+        ];
+        settings.extend(Setting::headers_of(
+            name::HEADERS,
+            [
+                (code.header_count(), Origin::Code),
+                (self.http.header_count(), origins.of(name::HEADERS)),
+            ],
+        ));
+        // An identity in code beats the one of the files.
+        let identity = !code.has_client_identity();
+        let identity = |file: &Option<String>| file.clone().filter(|_| identity);
+        settings.extend([
+            origins.setting(name::CERTIFICATE, self.files.certificate.clone()),
+            origins.setting(
+                name::CLIENT_CERTIFICATE,
+                identity(&self.files.client_certificate),
+            ),
+            origins.setting(name::CLIENT_KEY, identity(&self.files.client_key)),
+            origins.setting(name::DISABLED_BY, self.disabled_by),
+        ]);
+        settings
     }
 
     /// Takes the service's name out of the resource, where it must not stand twice; the setting beats the attribute.
@@ -138,11 +236,14 @@ macro_rules! names {
     };
 }
 
-fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
-    if let Some(name) = env.first_on(&["BELUGA_O11Y_DISABLED", "OTEL_SDK_DISABLED"])? {
+pub(crate) fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
+    let mut origins = Origins::default();
+    if let Some(switch) = env.first_on(&["BELUGA_O11Y_DISABLED", "OTEL_SDK_DISABLED"])? {
+        origins.note(name::DISABLED_BY, Origin::Variable(switch));
         // Nothing else matters, so nothing else can be wrong.
         return Ok(Layer {
-            disabled_by: Some(name),
+            disabled_by: Some(switch),
+            origins,
             ..Layer::default()
         });
     }
@@ -152,12 +253,21 @@ fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
         let error = EnvError::new(name, "http/protobuf, the only protocol of this exporter");
         return Err(error.into());
     }
+    let [traces_endpoint, endpoint] = names!("ENDPOINT");
     let mut layer = Layer {
-        endpoint: env.text("OTEL_EXPORTER_OTLP_ENDPOINT")?,
-        traces_endpoint: env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")?,
-        allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
+        endpoint: env.text(endpoint)?,
+        traces_endpoint: env.text(traces_endpoint)?,
+        allow_http: env.switch(ALLOW_HTTP)?,
         ..Layer::default()
     };
+    for (setting, variables) in [
+        (name::ENDPOINT, names!("ENDPOINT").as_slice()),
+        (name::TIMEOUT, names!("TIMEOUT")),
+        (name::HEADERS, names!("HEADERS")),
+        (name::ALLOW_HTTP, &[ALLOW_HTTP]),
+    ] {
+        origins.first(setting, env, variables)?;
+    }
     if let Some((name, millis)) = env.first(names!("TIMEOUT"))? {
         let millis = millis
             .parse()
@@ -167,6 +277,7 @@ fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
     if let Some((name, text)) = env.first(names!("HEADERS"))? {
         for (key, value) in parse_pairs(name, &text)? {
             if key.eq_ignore_ascii_case("authorization") {
+                origins.note(name::AUTHORIZATION, Origin::Variable(name));
                 layer.authorization = Some(value.into());
             } else {
                 layer.http = layer.http.with_header(key, value);
@@ -179,34 +290,62 @@ fn read(env: Env<'_>) -> Result<Layer, OtlpConfigError> {
         Some((_, choice)) if choice == "none" => layer.http = layer.http.with_gzip(false),
         Some((name, _)) => return Err(EnvError::new(name, "gzip or none").into()),
     }
-    if let Some(pem) = file(&env, names!("CERTIFICATE"))? {
+    if let Some((path, pem)) = file(&mut origins, name::CERTIFICATE, env, names!("CERTIFICATE"))? {
         layer.http = layer.http.with_root_certificate_pem(pem);
+        layer.files.certificate = Some(path);
     }
-    if let Some(mut pem) = file(&env, names!("CLIENT_CERTIFICATE"))? {
+    let (setting, variables) = (name::CLIENT_CERTIFICATE, names!("CLIENT_CERTIFICATE"));
+    if let Some((path, mut pem)) = file(&mut origins, setting, env, variables)? {
+        layer.files.client_certificate = Some(path);
         pem.push(b'\n');
-        pem.extend(file(&env, names!("CLIENT_KEY"))?.unwrap_or_default());
+        if let Some((path, key)) = file(&mut origins, name::CLIENT_KEY, env, names!("CLIENT_KEY"))?
+        {
+            layer.files.client_key = Some(path);
+            pem.extend(key);
+        }
         layer.http = layer.http.with_client_identity_pem(pem);
     }
-    if let Some(text) = env.text("OTEL_RESOURCE_ATTRIBUTES")? {
-        layer.resource = parse_pairs("OTEL_RESOURCE_ATTRIBUTES", &text)?
-            .into_iter()
-            .collect();
+    if let Some(text) = env.text(RESOURCE)? {
+        layer.resource = parse_pairs(RESOURCE, &text)?.into_iter().collect();
+        if layer.resource.contains_key("service.name") {
+            origins.note(name::SERVICE_NAME, Origin::Variable(RESOURCE));
+        }
     }
-    layer.service_name = env.text("OTEL_SERVICE_NAME")?;
+    layer.service_name = origins.first(name::SERVICE_NAME, env, &["OTEL_SERVICE_NAME"])?;
     layer.name_service();
+    layer.origins = origins;
     Ok(layer)
 }
 
-fn file(env: &Env<'_>, names: &[&'static str]) -> Result<Option<Vec<u8>>, OtlpConfigError> {
+/// OpenTelemetry's default (resource semantic conventions, `service.name`).
+pub(crate) fn unknown_service() -> String {
+    let executable = std::env::current_exe().ok();
+    let name = executable
+        .as_ref()
+        .and_then(|path| path.file_stem())
+        .and_then(|name| name.to_str());
+    match name {
+        Some(name) => format!("unknown_service:{name}"),
+        None => "unknown_service".to_owned(),
+    }
+}
+
+/// The file that the first of these variables names, and what is in it.
+fn file(
+    origins: &mut Origins,
+    setting: &'static str,
+    env: Env<'_>,
+    names: &[&'static str],
+) -> Result<Option<(String, Vec<u8>)>, OtlpConfigError> {
     let Some((name, path)) = env.first(names)? else {
         return Ok(None);
     };
-    let path = PathBuf::from(path);
+    origins.note(setting, Origin::Variable(name));
     match std::fs::read(&path) {
-        Ok(pem) => Ok(Some(pem)),
+        Ok(pem) => Ok(Some((path, pem))),
         Err(error) => Err(OtlpConfigError::FileUnreadable {
             name,
-            path,
+            path: path.into(),
             reason: error.to_string(),
         }),
     }
@@ -237,8 +376,6 @@ pub fn parse_pairs(name: &str, text: &str) -> Result<Vec<(String, String)>, EnvE
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, env::VarError};
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

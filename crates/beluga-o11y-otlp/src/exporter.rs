@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
-use beluga_o11y_http::{HttpResponse, single};
+use beluga_o11y_http::{HttpResponse, HttpSender, single};
 
 use crate::{
     Attributes, NAME, OtlpBackend, OtlpCheck, OtlpCheckError, OtlpConfig, OtlpConfigError,
@@ -89,6 +89,12 @@ impl OtlpExporter {
     /// Where it sends to.
     pub fn config(&self) -> &OtlpConfig {
         &self.0.config
+    }
+
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
+    /// function for: requests made with it carry the headers that were set, but not the credentials.
+    pub fn sender(&self) -> Option<&HttpSender> {
+        (!self.0.config.disabled).then(|| self.0.traces.sender())
     }
 
     /// Asks whether a receiver of OTLP is there and takes the credentials, by a request without spans.

@@ -28,6 +28,23 @@ pub(crate) fn span_id(call: &LLMCallData) -> Option<[u8; 8]> {
     id.last_chunk().copied().filter(|id| *id != [0; 8])
 }
 
+/// The ids that the span of a call is sent with, its trace's and its own, in hexadecimal as servers show them: to ask for it.
+///
+/// `None` for a call that cannot be sent, because the last 8 bytes of its id are zero.
+pub fn wire_ids(call: &LLMCallData) -> Option<(String, String)> {
+    Some((hex(&trace_id(call)), hex(&span_id(call)?)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// The caller's own span that the call happened in, if it is of the form and its trace is known too: a
 /// span id says nothing outside of its trace.
 pub(crate) fn parent_span_id(call: &LLMCallData) -> Option<[u8; 8]> {
@@ -55,14 +72,13 @@ mod tests {
             .with_id("01a2053e-d6f8-792b-8988-1657efa89323".parse().unwrap())
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn without_ids_of_the_caller_the_calls_own_bytes_count() {
         assert_eq!(hex(&trace_id(&call())), "01a2053ed6f8792b89881657efa89323");
         assert_eq!(hex(&span_id(&call()).unwrap()), "89881657efa89323");
+        let ids = wire_ids(&call()).unwrap();
+        assert_eq!(ids.0, "01a2053ed6f8792b89881657efa89323");
+        assert_eq!(ids.1, "89881657efa89323");
         assert_eq!(trace_id(&call().with_trace_id(" ")), trace_id(&call()));
         assert_eq!(parent_span_id(&call()), None);
     }
@@ -113,5 +129,6 @@ mod tests {
     fn a_span_id_of_zeros_is_none() {
         let id = "01a2053e-d6f8-792b-0000-000000000000".parse().unwrap();
         assert_eq!(span_id(&call().with_id(id)), None);
+        assert_eq!(wire_ids(&call().with_id(id)), None);
     }
 }

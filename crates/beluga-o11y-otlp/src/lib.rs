@@ -55,6 +55,7 @@ pub use config::{OtlpConfig, OtlpConfigError, parse_pairs};
 pub use conventions::OtlpConventions;
 pub use error::error_of_answer;
 pub use exporter::OtlpExporter;
+pub use id::wire_ids;
 pub use traces::{OtlpBackend, OtlpTraces};
 
 /// What errors, statistics and file names call this exporter.

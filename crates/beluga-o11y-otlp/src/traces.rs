@@ -156,7 +156,12 @@ impl<B: OtlpBackend> OtlpTraces<B> {
             .await
     }
 
-    async fn request(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    /// Sends a request of the exporter's own, with the authorization.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn request(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let request = match &self.authorization {
             Some(authorization) => request.with_authorization(authorization),
             None => request,

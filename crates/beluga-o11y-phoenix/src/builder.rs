@@ -2,13 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, not_blank};
+use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, Setting, not_blank};
 use beluga_o11y_otlp::{Attributes, OtlpConventions, OtlpTraces};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
     PhoenixConfig, PhoenixConfigError, PhoenixExporter,
-    config::{DEFAULT_BASE_URL, DEFAULT_PROJECT, Layer},
+    config::{Credentials, DEFAULT_PROJECT, Layer, name},
     exporter::Phoenix,
 };
 
@@ -26,7 +26,6 @@ pub struct PhoenixExporterBuilder {
     parents: bool,
     max_record_bytes: Option<usize>,
     max_request_bytes: Option<usize>,
-    timeout: Duration,
     http: HttpSenderBuilder,
 }
 
@@ -39,7 +38,6 @@ impl Default for PhoenixExporterBuilder {
             parents: false,
             max_record_bytes: None,
             max_request_bytes: None,
-            timeout: Duration::from_secs(10),
             http: HttpSenderBuilder::default()
                 .with_user_agent(concat!("beluga-o11y-phoenix/", env!("CARGO_PKG_VERSION"))),
         }
@@ -77,6 +75,7 @@ impl PhoenixExporterBuilder {
     /// `PHOENIX_COLLECTOR_ENDPOINT`; default `http://localhost:6006`.
     pub fn with_base_url(mut self, url: impl Into<String>) -> Self {
         self.code.base_url = Some(url.into());
+        self.code.origins.code(name::BASE_URL);
         self.code.names_phoenix = true;
         self
     }
@@ -85,6 +84,7 @@ impl PhoenixExporterBuilder {
     /// Variable `PHOENIX_API_KEY`; no default.
     pub fn with_api_key(mut self, key: impl Into<SecretString>) -> Self {
         self.code.api_key = Some(key.into());
+        self.code.origins.code(name::API_KEY);
         self
     }
 
@@ -92,12 +92,14 @@ impl PhoenixExporterBuilder {
     /// default `default`.
     pub fn with_project(mut self, project: impl Into<String>) -> Self {
         self.code.project = Some(project.into());
+        self.code.origins.code(name::PROJECT);
         self
     }
 
     /// The environment of calls that name none; it stands in the metadata. Default none.
     pub fn with_environment(mut self, environment: impl Into<String>) -> Self {
         self.code.environment = Some(environment.into());
+        self.code.origins.code(name::ENVIRONMENT);
         self
     }
 
@@ -131,7 +133,8 @@ impl PhoenixExporterBuilder {
 
     /// How long one request may take, from connecting to the last byte of the answer. Default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.code.timeout = Some(timeout);
+        self.code.origins.code(name::TIMEOUT);
         self
     }
 
@@ -139,10 +142,23 @@ impl PhoenixExporterBuilder {
     /// they go over plain `http://` only to this machine and the local network.
     pub fn with_allow_http(mut self, allow: bool) -> Self {
         self.code.allow_http = Some(allow);
+        self.code.origins.code(name::ALLOW_HTTP);
         self
     }
 
     beluga_o11y_http::http_settings!(http);
+
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
+    /// who look for why calls go elsewhere. No secret is shown. It answers too if a key is missing or an off switch is on. With
+    /// an off switch in the environment the rest of it is not read, so it does not count.
+    ///
+    /// # Errors
+    ///
+    /// A value in the environment is not what its name stands for.
+    pub fn settings(&self) -> Result<Vec<Setting>, PhoenixConfigError> {
+        let settings = self.code.clone().or(self.ambient.clone()?);
+        Ok(settings.settings(self.http.header_count()))
+    }
 
     /// The exporter. No connection is made yet, and no runtime is needed; to send, it must be called from
     /// within a tokio runtime.
@@ -155,17 +171,17 @@ impl PhoenixExporterBuilder {
         if let Some(switch) = settings.disabled_by {
             tracing::warn!("phoenix: switched off by {switch}: calls are accepted and not sent");
         }
-        let project = not_blank("project", settings.project)?;
+        let project = not_blank("project", settings.project.clone())?;
         let project = project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
-        let environment = not_blank("environment", settings.environment)?;
-        let authorization = authorization(settings.api_key, settings.authorization)?;
-        let base_url = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
+        let environment = not_blank("environment", settings.environment.clone())?;
+        let authorization = authorization(settings.credentials())?;
+        let timeout = settings.timeout();
         let sender = self
             .http
-            .with_defaults(settings.http)
-            .with_timeout(self.timeout)
+            .with_defaults(settings.http.clone())
+            .with_timeout(timeout)
             .with_allow_http(settings.allow_http.unwrap_or(false))
-            .with_base_url(without_path(base_url))
+            .with_base_url(settings.base_url())
             .with_credentials(authorization.is_some())
             .build()?;
         let config = PhoenixConfig {
@@ -173,7 +189,7 @@ impl PhoenixExporterBuilder {
             project: project.clone(),
             environment: environment.clone(),
             has_api_key: authorization.is_some(),
-            timeout: self.timeout,
+            timeout,
             disabled: settings.disabled_by.is_some(),
         };
         let backend = Phoenix {
@@ -197,23 +213,15 @@ impl PhoenixExporterBuilder {
     }
 }
 
-fn without_path(url: &str) -> &str {
-    let url = url.trim().trim_end_matches('/');
-    url.strip_suffix("/v1/traces").unwrap_or(url)
-}
-
 fn authorization(
-    api_key: Option<SecretString>,
-    whole: Option<SecretString>,
+    credentials: Option<Credentials<'_>>,
 ) -> Result<Option<SecretHeaderValue>, PhoenixConfigError> {
-    let whole = match (whole, api_key) {
-        (Some(whole), _) => whole.expose_secret().trim().to_owned(),
-        (None, Some(key)) if !key.expose_secret().trim().is_empty() => {
-            format!("Bearer {}", key.expose_secret().trim())
-        }
-        (None, _) => return Ok(None),
+    let value = match credentials {
+        None => return Ok(None),
+        Some(Credentials::Whole(whole)) => SecretHeaderValue::new(whole),
+        Some(Credentials::Key(key)) => SecretHeaderValue::new(&format!("Bearer {key}")),
     };
-    Ok(Some(SecretHeaderValue::new(&whole)?))
+    Ok(Some(value?))
 }
 
 impl fmt::Debug for PhoenixExporterBuilder {
@@ -225,7 +233,6 @@ impl fmt::Debug for PhoenixExporterBuilder {
             .field("parents", &self.parents)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("max_request_bytes", &self.max_request_bytes)
-            .field("timeout", &self.timeout)
             .field("http", &self.http)
             .finish()
     }
@@ -233,6 +240,12 @@ impl fmt::Debug for PhoenixExporterBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, env::VarError};
+
+    use beluga_o11y_http::Env;
+
+    use crate::config::read;
+
     use super::*;
 
     fn builder() -> PhoenixExporterBuilder {
@@ -324,5 +337,123 @@ mod tests {
             .with_header("x-gateway", "canary");
         assert!(!format!("{builder:?}").contains("canary"));
         assert!(!format!("{:?}", builder.build().unwrap()).contains("canary"));
+    }
+
+    /// A line a setting: its name, its value and where it came from.
+    fn lines(builder: &PhoenixExporterBuilder) -> Vec<String> {
+        let settings = builder.settings().unwrap();
+        let line = |setting: &Setting| {
+            let value = setting.value.as_deref().unwrap_or("-");
+            format!("{}: {value} ({})", setting.name, setting.origin)
+        };
+        settings.iter().map(line).collect()
+    }
+
+    fn with_vars(
+        mut builder: PhoenixExporterBuilder,
+        vars: &[(&str, &str)],
+    ) -> PhoenixExporterBuilder {
+        let vars: HashMap<_, _> = vars.iter().copied().collect();
+        let get = |name: &str| {
+            let value = vars.get(name).map(|value| (*value).to_owned());
+            value.ok_or(VarError::NotPresent)
+        };
+        builder.ambient = read(Env::from_fn(&get)).map_err(PhoenixConfigError::from);
+        builder
+    }
+
+    #[test]
+    fn each_setting_tells_where_it_came_from() {
+        let expected = [
+            "base URL: http://localhost:6006 (default)",
+            "API key: - (default)",
+            "authorization: - (default)",
+            "project: default (default)",
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "allow http: false (default)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&builder()), expected);
+
+        let vars = [
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://localhost:1/v1/traces",
+            ),
+            ("PHOENIX_API_KEY", "canary-key-1234"),
+            ("PHOENIX_PROJECT_NAME", "alias"),
+            ("BELUGA_O11Y_ALLOW_HTTP", "true"),
+        ];
+        let variables = with_vars(builder(), &vars);
+        let expected = [
+            "base URL: http://localhost:1 (OTEL_EXPORTER_OTLP_ENDPOINT)",
+            "API key: …1234 (PHOENIX_API_KEY)",
+            "authorization: - (default)",
+            "project: alias (PHOENIX_PROJECT_NAME)",
+            "environment: - (default)",
+            "timeout: 10s (default)",
+            "allow http: true (BELUGA_O11Y_ALLOW_HTTP)",
+            "headers: - (default)",
+            "switched off by: - (default)",
+        ];
+        assert_eq!(lines(&variables), expected);
+        let settings = variables.settings().unwrap();
+        let exporter = variables.build().unwrap();
+        let config = exporter.config();
+        assert_eq!(settings[0].value.as_ref(), Some(&config.base_url));
+        assert_eq!(settings[3].value.as_ref(), Some(&config.project));
+
+        let own = [
+            ("PHOENIX_COLLECTOR_ENDPOINT", "http://localhost:2"),
+            (
+                "PHOENIX_CLIENT_HEADERS",
+                "x-a=canary,Authorization=Bearer%20canary-5678,x-b=canary",
+            ),
+        ];
+        let own: Vec<_> = own.into_iter().chain(vars).collect();
+        let shown = |builder: &PhoenixExporterBuilder| {
+            assert!(!format!("{:?} {builder:?}", builder.settings()).contains("canary"));
+            let mut lines = lines(builder);
+            lines.retain(|line| !line.contains("(default)") && !line.starts_with("allow http"));
+            lines
+        };
+        let expected = [
+            "base URL: http://localhost:2 (PHOENIX_COLLECTOR_ENDPOINT)",
+            "authorization: …5678 (PHOENIX_CLIENT_HEADERS)",
+            "project: alias (PHOENIX_PROJECT_NAME)",
+            "headers: 2 headers (PHOENIX_CLIENT_HEADERS)",
+        ];
+        assert_eq!(shown(&with_vars(builder(), &own)), expected);
+
+        let code = with_vars(builder(), &own)
+            .with_base_url("http://u:canary@h/v1/traces")
+            .with_api_key("canary-code-90ab")
+            .with_project("code")
+            .with_environment("code")
+            .with_timeout(Duration::from_secs(1))
+            .with_header("x-gateway", "canary");
+        let expected = [
+            "base URL: http://h/… (code)",
+            "API key: …90ab (code)",
+            "project: code (code)",
+            "environment: code (code)",
+            "timeout: 1s (code)",
+            "headers: 1 header (code)",
+            "headers: 2 headers (PHOENIX_CLIENT_HEADERS)",
+        ];
+        assert_eq!(shown(&code), expected);
+    }
+
+    #[test]
+    fn settings_answer_when_switched_off_and_fail_for_what_cannot_be_read() {
+        let bad = ("PHOENIX_CLIENT_HEADERS", "canary");
+        let off = with_vars(builder(), &[("BELUGA_O11Y_DISABLED", "1"), bad]);
+        assert_eq!(
+            lines(&off).pop().as_deref(),
+            Some("switched off by: BELUGA_O11Y_DISABLED (BELUGA_O11Y_DISABLED)")
+        );
+        assert!(with_vars(builder(), &[bad]).settings().is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! Is Phoenix there, may the key write, does the project exist?
 
-use beluga_o11y_http::{HttpError, HttpRequest};
-use beluga_o11y_otlp::{OtlpBackend, OtlpTraces};
+use beluga_o11y::LLMCallData;
+use beluga_o11y_http::{HttpError, HttpRequest, MAX_BODY_BYTES};
+use beluga_o11y_otlp::{OtlpBackend, OtlpTraces, wire_ids};
 use serde::Deserialize;
 
 use crate::PhoenixConfig;
@@ -39,6 +40,27 @@ pub enum PhoenixCheckError {
         /// The status of the answer.
         status: u16,
     },
+    /// Phoenix is there and takes no OTLP.
+    #[error(
+        "phoenix: check: the server{} takes no OTLP at v1/traces (status {status}); update it, or check that what is in \
+         front of it lets that path through",
+        version.as_ref().map(|version| format!(" has version {version} and")).unwrap_or_default()
+    )]
+    TooOld {
+        /// The version of the server, if it says so.
+        version: Option<String>,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// Phoenix cannot be asked for the spans of a project of this name.
+    #[error(
+        "phoenix: check: the server cannot be asked for the spans of the project `{project}`, because of its name; look in \
+         its user interface"
+    )]
+    ProjectName {
+        /// The project.
+        project: String,
+    },
     /// Phoenix wants a key and there is none.
     #[error(
         "phoenix: check: the server wants an API key; call with_api_key(..) or set PHOENIX_API_KEY"
@@ -66,11 +88,8 @@ pub(crate) async fn check(
     config: &PhoenixConfig,
     traces: &OtlpTraces<impl OtlpBackend>,
 ) -> Result<PhoenixCheck> {
-    if config.disabled {
-        return Err(PhoenixCheckError::Disabled);
-    }
     let version = version(config, traces).await?;
-    credentials(config, traces).await?;
+    credentials(config, traces, &version).await?;
     Ok(PhoenixCheck {
         version,
         project: config.project.clone(),
@@ -86,8 +105,14 @@ fn not_phoenix(config: &PhoenixConfig, status: u16) -> PhoenixCheckError {
 }
 
 /// No key is asked for it. A wrong path is no 404 at a Phoenix, but its user interface; so the text is looked at.
-async fn version(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBackend>) -> Result<String> {
+pub(crate) async fn version(
+    config: &PhoenixConfig,
+    traces: &OtlpTraces<impl OtlpBackend>,
+) -> Result<String> {
     const MAX_CHARS: usize = 40;
+    if config.disabled {
+        return Err(PhoenixCheckError::Disabled);
+    }
     let request = HttpRequest::get("arize_phoenix_version");
     let response = traces.sender().send(request).await;
     let response = response.map_err(PhoenixCheckError::Unreachable)?;
@@ -107,7 +132,11 @@ async fn version(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBackend>) 
 }
 
 /// By an export without spans: what a viewer may read says nothing of what the key may write.
-async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBackend>) -> Result<()> {
+async fn credentials(
+    config: &PhoenixConfig,
+    traces: &OtlpTraces<impl OtlpBackend>,
+    version: &str,
+) -> Result<()> {
     let response = traces
         .probe()
         .await
@@ -118,6 +147,10 @@ async fn credentials(config: &PhoenixConfig, traces: &OtlpTraces<impl OtlpBacken
         401 if config.has_api_key => Err(PhoenixCheckError::KeyRefused),
         401 => Err(PhoenixCheckError::KeyMissing),
         403 => Err(PhoenixCheckError::KeyMayNotWrite),
+        status @ (404 | 405) if !response.is_html() => Err(PhoenixCheckError::TooOld {
+            version: Some(version.to_owned()),
+            status,
+        }),
         status @ (408 | 429 | 500..) => Err(PhoenixCheckError::Busy { status }),
         status => Err(not_phoenix(config, status)),
     }
@@ -147,4 +180,54 @@ async fn project_exists(
         (404, _) => Some(false),
         _ => None,
     })
+}
+
+/// By the call's span. An unknown project is one that Phoenix has not made yet.
+pub(crate) async fn is_stored(
+    config: &PhoenixConfig,
+    traces: &OtlpTraces<impl OtlpBackend>,
+    call: &LLMCallData,
+) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Spans {
+        data: Vec<Span>,
+    }
+    #[derive(Deserialize)]
+    struct Span {
+        context: Context,
+    }
+    #[derive(Deserialize)]
+    struct Context {
+        span_id: String,
+    }
+    if config.disabled {
+        return Err(PhoenixCheckError::Disabled);
+    }
+    let project = &config.project;
+    if project.contains('/') || [".", ".."].contains(&project.as_str()) {
+        return Err(PhoenixCheckError::ProjectName {
+            project: project.clone(),
+        });
+    }
+    let Some((trace, span)) = wire_ids(call) else {
+        return Ok(false);
+    };
+    let request = HttpRequest::get(format!("v1/projects/{project}/spans"))
+        .with_query("trace_id", trace)
+        .with_query("span_id", &span);
+    let response = traces.request(request).await;
+    let response = response.map_err(PhoenixCheckError::Unreachable)?;
+    match response.status() {
+        status @ 200..300 => match serde_json::from_slice::<Spans>(response.body()) {
+            Ok(spans) => Ok(spans.data.iter().any(|found| found.context.span_id == span)),
+            // A large span is not read to its end, and no list without spans is large.
+            Err(_) if response.body().len() == MAX_BODY_BYTES && !response.is_html() => Ok(true),
+            Err(_) => Err(not_phoenix(config, status)),
+        },
+        401 if config.has_api_key => Err(PhoenixCheckError::KeyRefused),
+        401 => Err(PhoenixCheckError::KeyMissing),
+        404 => Ok(false),
+        status @ (408 | 429 | 500..) => Err(PhoenixCheckError::Busy { status }),
+        status => Err(not_phoenix(config, status)),
+    }
 }

@@ -2,14 +2,32 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use beluga_o11y_http::{BlankSetting, Env, EnvError, HttpConfigError, HttpSenderBuilder};
+use beluga_o11y_http::{
+    BlankSetting, Env, EnvError, HttpConfigError, HttpSenderBuilder, Origin, Origins, Setting,
+};
 use beluga_o11y_otlp::parse_pairs;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// A Phoenix on this machine.
-pub(crate) const DEFAULT_BASE_URL: &str = "http://localhost:6006";
+const DEFAULT_BASE_URL: &str = "http://localhost:6006";
 /// Phoenix's own name for where spans go that name no project.
 pub(crate) const DEFAULT_PROJECT: &str = "default";
+const TIMEOUT: Duration = Duration::from_secs(10);
+const ALLOW_HTTP: &str = "BELUGA_O11Y_ALLOW_HTTP";
+const CLIENT_HEADERS: &str = "PHOENIX_CLIENT_HEADERS";
+
+/// What the settings are called where people see them.
+pub(crate) mod name {
+    pub(crate) const BASE_URL: &str = "base URL";
+    pub(crate) const API_KEY: &str = "API key";
+    pub(crate) const AUTHORIZATION: &str = "authorization";
+    pub(crate) const PROJECT: &str = "project";
+    pub(crate) const ENVIRONMENT: &str = "environment";
+    pub(crate) const TIMEOUT: &str = "timeout";
+    pub(crate) const ALLOW_HTTP: &str = "allow http";
+    pub(crate) const HEADERS: &str = "headers";
+    pub(crate) const DISABLED_BY: &str = "switched off by";
+}
 
 /// Where an exporter sends to, after all settings have been resolved. It holds no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +64,7 @@ pub enum PhoenixConfigError {
 }
 
 /// One source of settings. What it does not say is absent.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layer {
     pub(crate) base_url: Option<String>,
     /// Whether the base URL was meant for Phoenix and nothing else.
@@ -56,9 +74,11 @@ pub(crate) struct Layer {
     pub(crate) authorization: Option<SecretString>,
     pub(crate) project: Option<String>,
     pub(crate) environment: Option<String>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) allow_http: Option<bool>,
     /// The switch that is on.
     pub(crate) disabled_by: Option<&'static str>,
+    pub(crate) origins: Origins,
     pub(crate) http: HttpSenderBuilder,
 }
 
@@ -70,10 +90,11 @@ impl fmt::Debug for Layer {
             .field("authorization", &self.authorization.is_some())
             .field("project", &self.project)
             .field("environment", &self.environment)
+            .field("timeout", &self.timeout)
             .field("allow_http", &self.allow_http)
             .field("disabled_by", &self.disabled_by)
             .field("http", &self.http)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,10 +114,65 @@ impl Layer {
             authorization,
             project: self.project.or(other.project),
             environment: self.environment.or(other.environment),
+            timeout: self.timeout.or(other.timeout),
             allow_http: self.allow_http.or(other.allow_http),
             disabled_by: self.disabled_by.or(other.disabled_by),
+            origins: self.origins.or(other.origins),
             http: self.http.with_defaults(other.http),
         }
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        without_path(self.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL))
+    }
+
+    /// What requests are let through by, if anything.
+    pub(crate) fn credentials(&self) -> Option<Credentials<'_>> {
+        let key = self.api_key.as_ref().map(|key| key.expose_secret().trim());
+        match (&self.authorization, key) {
+            (Some(whole), _) => Some(Credentials::Whole(whole.expose_secret().trim())),
+            (None, Some(key)) if !key.is_empty() => Some(Credentials::Key(key)),
+            (None, _) => None,
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// All that says where calls go, with its defaults; `headers` are those that were set in code.
+    pub(crate) fn settings(&self, headers: usize) -> Vec<Setting> {
+        let origins = &self.origins;
+        let (key, authorization) = match self.credentials() {
+            None => (None, None),
+            Some(Credentials::Key(key)) => (Some(key), None),
+            Some(Credentials::Whole(whole)) => (None, Some(whole)),
+        };
+        let project = self.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+        let mut settings = vec![
+            Setting::url(name::BASE_URL, self.base_url(), origins.of(name::BASE_URL)),
+            origins.secret(name::API_KEY, key),
+            origins.secret(name::AUTHORIZATION, authorization),
+            origins.setting(name::PROJECT, Some(project.trim())),
+            origins.setting(
+                name::ENVIRONMENT,
+                self.environment.as_deref().map(str::trim),
+            ),
+            origins.setting(name::TIMEOUT, Some(format!("{:?}", self.timeout()))),
+            origins.setting(
+                name::ALLOW_HTTP,
+                Some(self.allow_http.unwrap_or(false).to_string()),
+            ),
+        ];
+        settings.extend(Setting::headers_of(
+            name::HEADERS,
+            [
+                (headers, Origin::Code),
+                (self.http.header_count(), Origin::Variable(CLIENT_HEADERS)),
+            ],
+        ));
+        settings.push(origins.setting(name::DISABLED_BY, self.disabled_by));
+        settings
     }
 
     /// What the environment of this process says.
@@ -105,58 +181,74 @@ impl Layer {
     }
 }
 
-fn read(env: Env<'_>) -> Result<Layer, EnvError> {
-    if let Some(name) = env.first_on(&["BELUGA_O11Y_DISABLED"])? {
+/// Either way it is the header `Authorization` in the end.
+pub(crate) enum Credentials<'a> {
+    /// The API key.
+    Key(&'a str),
+    /// The whole header.
+    Whole(&'a str),
+}
+
+fn without_path(url: &str) -> &str {
+    let url = url.trim().trim_end_matches('/');
+    url.strip_suffix("/v1/traces").unwrap_or(url)
+}
+
+pub(crate) fn read(env: Env<'_>) -> Result<Layer, EnvError> {
+    const OWN_URL: &str = "PHOENIX_COLLECTOR_ENDPOINT";
+    let mut origins = Origins::default();
+    if let Some(switch) = env.first_on(&["BELUGA_O11Y_DISABLED"])? {
+        origins.note(name::DISABLED_BY, Origin::Variable(switch));
         // Nothing else matters, so nothing else can be wrong.
         return Ok(Layer {
-            disabled_by: Some(name),
+            disabled_by: Some(switch),
+            origins,
             ..Layer::default()
         });
     }
-    let value = |found: Option<(&str, String)>| found.map(|(_, value)| value);
-    let own_url = env.text("PHOENIX_COLLECTOR_ENDPOINT")?;
+    let mut first = |setting, variables| origins.first(setting, env, variables);
     let mut layer = Layer {
-        names_phoenix: own_url.is_some(),
-        base_url: match own_url {
-            None => env.text("OTEL_EXPORTER_OTLP_ENDPOINT")?,
-            own_url => own_url,
-        },
-        api_key: env.text("PHOENIX_API_KEY")?.map(SecretString::from),
-        project: value(env.first(&["PHOENIX_PROJECT", "PHOENIX_PROJECT_NAME"])?),
-        allow_http: env.switch("BELUGA_O11Y_ALLOW_HTTP")?,
+        names_phoenix: env.text(OWN_URL)?.is_some(),
+        base_url: first(name::BASE_URL, &[OWN_URL, "OTEL_EXPORTER_OTLP_ENDPOINT"])?,
+        api_key: first(name::API_KEY, &["PHOENIX_API_KEY"])?.map(SecretString::from),
+        project: first(name::PROJECT, &["PHOENIX_PROJECT", "PHOENIX_PROJECT_NAME"])?,
+        allow_http: env.switch(ALLOW_HTTP)?,
         ..Layer::default()
     };
+    first(name::ALLOW_HTTP, &[ALLOW_HTTP])?;
     for (name, value) in client_headers(&env)? {
         if name.eq_ignore_ascii_case("authorization") {
+            origins.note(name::AUTHORIZATION, Origin::Variable(CLIENT_HEADERS));
             layer.authorization = Some(value.into());
         } else {
             layer.http = layer.http.with_header(name, value);
         }
     }
+    layer.origins = origins;
     Ok(layer)
 }
 
 /// In the form of Phoenix's Python client, `k=v,k2=v2` percent-encoded, or in that of its JavaScript one, a JSON object.
 fn client_headers(env: &Env<'_>) -> Result<Vec<(String, String)>, EnvError> {
-    const NAME: &str = "PHOENIX_CLIENT_HEADERS";
-    match env.text(NAME)? {
+    match env.text(CLIENT_HEADERS)? {
         None => Ok(Vec::new()),
         Some(json) if json.starts_with('{') => {
             serde_json::from_str::<BTreeMap<String, String>>(&json)
                 .map(|headers| headers.into_iter().collect())
                 .map_err(|_| {
-                    EnvError::new(NAME, "a JSON object of texts, or key=value,key2=value2")
+                    EnvError::new(
+                        CLIENT_HEADERS,
+                        "a JSON object of texts, or key=value,key2=value2",
+                    )
                 })
         }
-        Some(pairs) => parse_pairs(NAME, &pairs),
+        Some(pairs) => parse_pairs(CLIENT_HEADERS, &pairs),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{collections::HashMap, env::VarError};
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
-use beluga_o11y_http::{HttpResponse, single};
+use beluga_o11y_http::{HttpResponse, HttpSender, single};
 use beluga_o11y_otlp::{Attributes, OtlpBackend, OtlpConventions, OtlpTraces};
 
 use crate::{
@@ -102,6 +102,32 @@ impl PhoenixExporter {
     /// Where it sends to.
     pub fn config(&self) -> &PhoenixConfig {
         &self.0.config
+    }
+
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
+    /// function for: requests made with it carry the headers that were set, but not the key.
+    pub fn sender(&self) -> Option<&HttpSender> {
+        (!self.0.config.disabled).then(|| self.0.traces.sender())
+    }
+
+    /// Asks whether Phoenix is there, and for its version. No key is needed, and none is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`PhoenixCheckError`] names what is wrong and what to do.
+    pub async fn version(&self) -> Result<Option<String>, PhoenixCheckError> {
+        let version = check::version(&self.0.config, &self.0.traces).await?;
+        Ok(Some(version))
+    }
+
+    /// Asks Phoenix whether it has stored a call in the project that is set. It stores a little after it has answered, so `false` means: not yet, or
+    /// never.
+    ///
+    /// # Errors
+    ///
+    /// [`PhoenixCheckError`] names what is wrong and what to do.
+    pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, PhoenixCheckError> {
+        check::is_stored(&self.0.config, &self.0.traces, call).await
     }
 
     /// Asks Phoenix whether it is there, whether the key may write and whether the project exists, without writing

@@ -121,16 +121,29 @@ impl Langfuse {
         Ok(queued(project, &public_key))
     }
 
-    /// `GET /api/public/v2/observations`: those of the project, of one trace if it is named.
+    /// `GET /api/public/v2/observations`: those of the project, of one trace and from one time to another if they are named,
+    /// with the groups of fields that are asked for, as far as they are large.
     fn observations(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
         let (project, _) = self.projects.authenticate(request)?;
         let trace = query_value(request.query(), "traceId");
+        let (from, to) = (
+            time(request, "fromStartTime")?,
+            time(request, "toStartTime")?,
+        );
+        let fields = query_value(request.query(), "fields");
         let store = self.store();
         let rows = store.rows.iter().filter(|row| {
-            row.project == project && trace.as_ref().is_none_or(|id| *id == row.span.trace_id)
+            let start = row.observation.start_time;
+            row.project == project
+                && trace.as_ref().is_none_or(|id| *id == row.span.trace_id)
+                && from.is_none_or(|from| start >= from)
+                && to.is_none_or(|to| start < to)
         });
         let data: Vec<Value> = rows
-            .map(|row| row.observation.view(&project::id(project)))
+            .map(|row| {
+                let view = row.observation.view(&project::id(project));
+                asked_for(view, fields.as_deref())
+            })
             .collect();
         Ok(Answer::json(
             StatusCode::OK,
@@ -142,6 +155,27 @@ impl Langfuse {
         let rows = &self.store().rows;
         rows.iter().map(|row| row.span.clone()).collect()
     }
+}
+
+/// A time in the query.
+fn time(request: &Arrived<'_>, name: &str) -> Result<Option<DateTime<Utc>>, Answer> {
+    let time = query_value(request.query(), name).map(|text| text.parse());
+    time.transpose()
+        .map_err(|_| answers::bad("Invalid request data"))
+}
+
+/// Without `fields` there are all.
+fn asked_for(mut view: Value, fields: Option<&str>) -> Value {
+    let Some((fields, view_fields)) = fields.zip(view.as_object_mut()) else {
+        return view;
+    };
+    let large: [(&str, &[&str]); 2] = [("io", &["input", "output"]), ("metadata", &["metadata"])];
+    for (group, names) in large {
+        if !fields.split(',').any(|asked| asked == group) {
+            view_fields.retain(|name, _| !names.contains(&name.as_str()));
+        }
+    }
+    view
 }
 
 /// A job of the queue, as JSON whatever the request was. No client should look at it.

@@ -83,8 +83,9 @@
 //! only with its total, metadata only from `langfuse.observation.metadata.*` and `langfuse.trace.metadata.*`, and all
 //! other attributes below `attributes`. Its row is trace, span and start to the millisecond; what comes again replaces it.
 //!
-//! Besides: `GET` of `health`, `ready`, `projects` and `v2/observations` (whole, by `traceId`), and the legacy `POST`
-//! of `ingestion`, which refuses traces and generations inside a 207.
+//! Besides: `GET` of `health`, `ready`, `projects` and `v2/observations` (by `traceId`, `fromStartTime` and
+//! `toStartTime`; `fields` without `io` or `metadata` leaves those out), and the legacy `POST` of `ingestion`, which
+//! refuses traces and generations inside a 207.
 //!
 //! ## Arize Phoenix
 //!

@@ -11,6 +11,28 @@ use crate::{
 };
 
 #[tokio::test]
+async fn the_servers_clock_is_told() {
+    for (headers, date) in [
+        (
+            &["Date: Sun, 22 Nov 2026 21:01:30 GMT"][..],
+            Some("2026-11-22T21:01:30Z"),
+        ),
+        (
+            &["date:  Sunday, 22-Nov-26 21:01:30 GMT "],
+            Some("2026-11-22T21:01:30Z"),
+        ),
+        (&["Date: yesterday"], None),
+        (&[], None),
+    ] {
+        let server = Server::answering(move |_| answer("200 OK", headers, ""));
+        let sender = builder(server.url()).build().unwrap();
+        let response = sender.send(HttpRequest::get("x")).await.unwrap();
+        let expected = date.map(|date| date.parse().unwrap());
+        assert_eq!(response.date(), expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_post_and_a_get_are_what_they_should_be() {
     let server = Server::answering(|_| answer("200 OK", &["X-One: 1"], "hello"));
     let sender = builder(format!("{}/opik/api/", server.url()))

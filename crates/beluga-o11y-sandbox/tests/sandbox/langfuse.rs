@@ -784,3 +784,45 @@ fn requests_can_be_read() {
     let debug = format!("{request:?}");
     assert!(!debug.contains("Basic "), "{debug}");
 }
+
+#[test]
+fn observations_are_found_by_trace_and_time_and_shown_by_fields() {
+    let sandbox = Sandbox::start().unwrap();
+    let sent = generation(json!({
+        "langfuse.observation.input": "\"in\"",
+        "langfuse.observation.output": "\"out\"",
+        "langfuse.observation.metadata.k": "v",
+    }));
+    let trace = hex(&sent.trace_id);
+    assert_eq!(export(vec![sent]).send(&sandbox).status, 200);
+    let ask = |query: &str| {
+        let path = format!("/langfuse/api/public/v2/observations?{query}");
+        with_keys(Call::get(&path)).send(&sandbox)
+    };
+    // It starts at 2026-11-22T10:00:00.123Z.
+    for (query, found) in [
+        (format!("traceId={trace}"), 1),
+        ("traceId=0".to_owned(), 0),
+        ("fromStartTime=2026-11-22T10%3A00%3A00.123Z".to_owned(), 1),
+        ("fromStartTime=2026-11-22T10%3A00%3A00.124Z".to_owned(), 0),
+        ("toStartTime=2026-11-22T10%3A00%3A00.124Z".to_owned(), 1),
+        ("toStartTime=2026-11-22T10%3A00%3A00.123Z".to_owned(), 0),
+    ] {
+        let reply = ask(&query).json();
+        assert_eq!(reply["data"].as_array().unwrap().len(), found, "{query}");
+    }
+    assert_eq!(ask("fromStartTime=yesterday").status, 400);
+    for (query, io, metadata) in [
+        ("", true, true),
+        ("fields=core,io", true, false),
+        ("fields=metadata", false, true),
+        ("fields=core", false, false),
+    ] {
+        let reply = ask(query).json();
+        let observation = reply["data"][0].as_object().unwrap();
+        assert!(observation.contains_key("id"));
+        assert_eq!(observation.contains_key("input"), io, "{query}");
+        assert_eq!(observation.contains_key("output"), io, "{query}");
+        assert_eq!(observation.contains_key("metadata"), metadata, "{query}");
+    }
+}

@@ -1,0 +1,132 @@
+//! What a check can find to be wrong.
+
+use beluga_o11y::{ExportError, ExportErrorKind};
+use beluga_o11y_http::{ConnectProblem, HttpConfigError, HttpError, TlsProblem};
+use serde::Serialize;
+
+/// Something that keeps calls from arriving.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) problem: Problem,
+    /// What happened, and often what to do.
+    pub(crate) text: String,
+}
+
+/// By name, for machines, and for what else there is to say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Problem {
+    /// A setting is wrong.
+    Settings,
+    SwitchedOff,
+    MissingKey,
+    WrongKey,
+    /// The key was refused by a server that has sisters in other regions, each with keys of its own.
+    WrongKeyOrRegion,
+    WrongWorkspace,
+    ProjectMissing,
+    /// The key is good, and may not write.
+    Forbidden,
+    PlainHttp,
+    Dns,
+    Refused,
+    Timeout,
+    Connection,
+    Proxy,
+    /// The authority that signed the server's certificate is not trusted.
+    UntrustedCertificate,
+    Certificate,
+    Tls,
+    Redirect,
+    Clock,
+    /// Something answers, but not the server that is meant.
+    WrongServer,
+    OldServer,
+    Unhealthy,
+    RateLimited,
+    Quota,
+    TooLarge,
+    Rejected,
+    /// It was taken, and cannot be read.
+    NotReadable,
+}
+
+impl Finding {
+    pub(crate) fn new(problem: Problem, text: impl ToString) -> Self {
+        let text = text.to_string();
+        Self { problem, text }
+    }
+
+    /// `text` says who found it first, which is said elsewhere: `opik: check: ..`.
+    pub(crate) fn of(problem: Problem, name: &str, error: impl ToString) -> Self {
+        let text = error.to_string();
+        let mut rest = text.as_str();
+        for prefix in [name, "check", "export"] {
+            rest = rest
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.strip_prefix(": "))
+                .unwrap_or(rest);
+        }
+        Self::new(problem, rest)
+    }
+}
+
+/// Why there was no answer.
+impl From<&HttpError> for Finding {
+    fn from(error: &HttpError) -> Self {
+        let problem = match error {
+            HttpError::Timeout { .. } => Problem::Timeout,
+            HttpError::Connect { problem, .. } => match problem {
+                ConnectProblem::Dns => Problem::Dns,
+                ConnectProblem::Refused => Problem::Refused,
+                ConnectProblem::TimedOut => Problem::Timeout,
+                ConnectProblem::Proxy | ConnectProblem::ProxyAuthorization => Problem::Proxy,
+                _ => Problem::Connection,
+            },
+            HttpError::Tls { problem, .. } => match problem {
+                TlsProblem::Untrusted => Problem::UntrustedCertificate,
+                TlsProblem::WrongName | TlsProblem::Expired | TlsProblem::Certificate => {
+                    Problem::Certificate
+                }
+                _ => Problem::Tls,
+            },
+            HttpError::Redirect { .. } => Problem::Redirect,
+            HttpError::InsecureHttp { .. } => Problem::PlainHttp,
+            HttpError::NotHttp { .. } => Problem::WrongServer,
+            _ => Problem::Connection,
+        };
+        Self::new(problem, error)
+    }
+}
+
+/// What is wrong with the settings of the connection.
+impl From<&HttpConfigError> for Finding {
+    fn from(error: &HttpConfigError) -> Self {
+        let problem = match error {
+            HttpConfigError::InsecureHttp { .. } => Problem::PlainHttp,
+            HttpConfigError::InvalidProxy { .. } => Problem::Proxy,
+            _ => Problem::Settings,
+        };
+        Self::new(problem, error)
+    }
+}
+
+/// Why a test record did not arrive.
+impl Finding {
+    pub(crate) fn of_export(name: &str, error: &ExportError) -> Self {
+        let problem = match (error.status(), error.kind()) {
+            (Some(300..=399), _) => Problem::Redirect,
+            (Some(401), _) => Problem::WrongKey,
+            (Some(402), _) => Problem::Quota,
+            (Some(403), _) => Problem::Forbidden,
+            (Some(404 | 405 | 501), _) => Problem::OldServer,
+            (Some(413), _) | (_, ExportErrorKind::TooLarge) => Problem::TooLarge,
+            (Some(429), _) => Problem::RateLimited,
+            (Some(408 | 504), _) => Problem::Timeout,
+            (Some(500..), _) => Problem::Unhealthy,
+            (_, ExportErrorKind::Rejected) => Problem::Rejected,
+            _ => Problem::Connection,
+        };
+        Self::of(problem, name, error)
+    }
+}
