@@ -8,7 +8,7 @@ use std::{
 
 use beluga_o11y::{CallSink, LLMCallData, Submission};
 use beluga_o11y_providers::{FromEnvError, Providers, from_env, from_env_with};
-use beluga_o11y_sandbox::{Backend, Fault, Sandbox};
+use beluga_o11y_sandbox::{Backend, Fault, LangSmithAccount, LangfuseProject, OpikCloud, Sandbox};
 
 /// All variables that the providers read for themselves: none of whoever runs this may be seen.
 const ALL: &[&str] = &[
@@ -45,6 +45,8 @@ const ALL: &[&str] = &[
     "OPIK_URL_OVERRIDE",
     "OPIK_WORKSPACE",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
     "OTEL_SDK_DISABLED",
     "OTEL_SERVICE_NAME",
     "PHOENIX_API_KEY",
@@ -330,6 +332,62 @@ fn every_provider_gets_the_call_through_a_pipeline_of_its_own() {
     );
     let late = providers.submit(LLMCallData::new("openai", "gpt-4o"));
     assert!(matches!(late, Submission::Refused(_)));
+}
+
+/// One call with the variables that a sandbox names, and none of this file.
+fn arrives_everywhere(sandbox: &Sandbox) {
+    let environment = sandbox.environment();
+    let exporters = "opik,langfuse,phoenix,langsmith,otlp";
+    let mut vars = vec![("BELUGA_O11Y_EXPORTERS", exporters)];
+    vars.extend(
+        environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str())),
+    );
+    let providers = with_env(&vars, || from_env().unwrap());
+    providers.submit(LLMCallData::new("openai", "gpt-4o").with_tokens(12, 3));
+    for (name, report) in providers.shutdown(Duration::from_secs(10)) {
+        let sent = (report.pending, report.stats.delivered);
+        assert_eq!(sent, (0, 1), "{name}: {}", report.stats);
+    }
+    use Backend::{LangSmith, Langfuse, Opik, Otlp, Phoenix};
+    assert_eq!(
+        backends(sandbox),
+        [Opik, Langfuse, Phoenix, LangSmith, Otlp]
+    );
+}
+
+#[test]
+fn the_variables_that_a_sandbox_names_lead_to_all_its_backends() {
+    let sandbox = Sandbox::start().unwrap();
+    arrives_everywhere(&sandbox);
+    // Older clients of Langfuse read its older name.
+    let environment = sandbox.environment();
+    let newer = |name: &str| name == "LANGFUSE_BASE_URL";
+    let vars = environment.iter().filter(|(name, _)| !newer(name));
+    let mut vars: Vec<_> = vars.map(|(name, value)| (*name, value.as_str())).collect();
+    vars.push(("BELUGA_O11Y_EXPORTERS", "langfuse"));
+    with_env(&vars, || from_env().unwrap()).submit(LLMCallData::new("openai", "gpt-4o"));
+    assert_eq!(sandbox.calls_of(Backend::Langfuse).len(), 2);
+    let builder = Sandbox::builder()
+        .with_cloud(OpikCloud::new("opik-key").with_workspace("ml-team"))
+        .with_langfuse(LangfuseProject::new("pk-lf-mine", "sk-lf-mine"))
+        .with_phoenix_key("phoenix-key")
+        .with_langsmith(LangSmithAccount::new("lsv2_sk_mine").with_workspace("my-workspace"))
+        .with_otlp_header("authorization", "Bearer a,b=c d%")
+        .with_otlp_header("x-scope", "all");
+    let sandbox = builder.start().unwrap();
+    arrives_everywhere(&sandbox);
+    assert_eq!(sandbox.traces()[0].workspace, "ml-team");
+    // A key of an organisation that opens all workspaces wants one all the same, and only the first account counts.
+    let any = LangSmithAccount::new("lsv2_sk_any");
+    let sandbox = Sandbox::builder()
+        .with_langsmith(any)
+        .with_langsmith(LangSmithAccount::new("lsv2_pt_other"))
+        .with_cloud(OpikCloud::new("without-a-workspace"))
+        .start()
+        .unwrap();
+    arrives_everywhere(&sandbox);
 }
 
 #[test]

@@ -33,6 +33,10 @@ struct State<P> {
     /// Calls with an id that another one has that waits as well.
     namesakes: HashMap<Uuid, VecDeque<Waiting<P>>>,
     bytes: usize,
+    /// Batches that are being sent.
+    on_the_way: usize,
+    /// No further batch is sent.
+    halted: bool,
     /// What the exporter said last, if nothing was delivered since.
     error: Option<ExportError>,
     tell: Box<dyn FnMut(P) + Send>,
@@ -52,6 +56,8 @@ impl<P: Copy> Ledger<P> {
                 waiting: HashMap::new(),
                 namesakes: HashMap::new(),
                 bytes: 0,
+                on_the_way: 0,
+                halted: false,
                 error: None,
                 tell: Box::new(tell),
             }),
@@ -104,6 +110,21 @@ impl<P: Copy> Ledger<P> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
+    }
+
+    /// Sends no further batch.
+    pub(crate) fn halt(&self) {
+        self.lock().halted = true;
+    }
+
+    /// Waits for the answers to what is on its way: whatever is in doubt would be sent twice by whoever goes on from here.
+    pub(crate) fn answers_by(&self, until: Instant) {
+        let patience = until.saturating_duration_since(Instant::now());
+        let on_the_way = |state: &mut State<P>| state.on_the_way > 0;
+        drop(
+            self.room
+                .wait_timeout_while(self.lock(), patience, on_the_way),
+        );
     }
 
     fn note(&self, note: impl FnOnce(&mut State<P>)) {
@@ -193,6 +214,31 @@ pub(crate) struct Watched<P> {
     pub(crate) ledger: Arc<Ledger<P>>,
 }
 
+impl<P: Copy + Send + 'static> Watched<P> {
+    /// A batch sets out.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is sent any more.
+    fn set_out(&self) -> Result<OnTheWay<'_, P>, ExportError> {
+        let mut state = self.ledger.lock();
+        if state.halted {
+            return Err(ExportError::temporary("replay", "interrupted"));
+        }
+        state.on_the_way += 1;
+        Ok(OnTheWay(&self.ledger))
+    }
+}
+
+/// A batch that is being sent, until this is dropped: then there is an answer, or it was cancelled.
+struct OnTheWay<'a, P: Copy>(&'a Ledger<P>);
+
+impl<P: Copy> Drop for OnTheWay<'_, P> {
+    fn drop(&mut self) {
+        self.0.note(|state| state.on_the_way -= 1);
+    }
+}
+
 #[async_trait]
 impl<P: Copy + Send + 'static> TraceExporter for Watched<P> {
     fn name(&self) -> &str {
@@ -200,6 +246,7 @@ impl<P: Copy + Send + 'static> TraceExporter for Watched<P> {
     }
 
     async fn export_llm_call(&self, call: &LLMCallData) -> Result<(), ExportError> {
+        let _on_the_way = self.set_out()?;
         let result = self.backend.export_llm_call(call).await;
         self.ledger.note(|state| match &result {
             Ok(()) => state.deliver(call.id()),
@@ -209,6 +256,7 @@ impl<P: Copy + Send + 'static> TraceExporter for Watched<P> {
     }
 
     async fn export_batch(&self, calls: &[&LLMCallData]) -> Result<BatchReport, ExportError> {
+        let _on_the_way = self.set_out()?;
         let result = self.backend.export_batch(calls).await;
         self.ledger.note(|state| match &result {
             Ok(report) => {

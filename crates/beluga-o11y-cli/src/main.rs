@@ -11,6 +11,7 @@ mod output;
 mod record;
 mod replay;
 mod runtime;
+mod sandbox;
 mod screen;
 mod send;
 
@@ -34,6 +35,7 @@ fn run(arguments: Arguments) -> Outcome {
     match &arguments.command {
         Command::Check(check) => check::run(check, arguments.loudness),
         Command::Replay(replay) => replay::run(replay, arguments.loudness),
+        Command::Sandbox(sandbox) => sandbox::run(sandbox, arguments.loudness),
         Command::Send(send) => send::run(send, arguments.loudness),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(dir.as_deref()),

@@ -100,7 +100,7 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
 }
 
 /// The width of the terminal that standard output is, if it is one.
-fn width() -> Option<usize> {
+pub(crate) fn width() -> Option<usize> {
     const LEAST: usize = 40;
     if !io::stdout().is_terminal() {
         return None;

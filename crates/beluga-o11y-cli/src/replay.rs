@@ -49,7 +49,7 @@ const TICK: Duration = Duration::from_millis(100);
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How long calls on their way are waited for after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many complaints are shown; the rest is counted.
+/// How many bad lines of a file are shown; the rest is counted.
 const MAX_COMPLAINTS: u64 = 20;
 /// A file is compared with itself at the lines that are multiples of this, and at its end.
 const CHECK_EVERY: u64 = 1024;
@@ -152,21 +152,33 @@ struct Outlet {
     lost_before: u64,
 }
 
-/// Errors of lines, for the user: the first ones are shown.
+/// What is wrong with files and lines, for the user.
 #[derive(Debug, Default)]
 struct Complaints {
     count: AtomicU64,
+    hidden: AtomicU64,
+    /// How many were shown, by file.
+    shown: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Complaints {
-    /// Line 0 is none.
-    fn tell(&self, source: &str, line: u64, problem: impl Display) {
-        if self.count.fetch_add(1, Ordering::Relaxed) < MAX_COMPLAINTS {
-            match line {
-                0 => screen::complain(format_args!("{source}: {problem}")),
-                line => screen::complain(format_args!("{source}:{line}: {problem}")),
-            }
+    /// About a line. The first ones of a file are shown.
+    fn line(&self, source: &str, line: u64, problem: impl Display) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut shown = lock(&self.shown);
+        let shown = shown.entry(source.to_owned()).or_default();
+        if *shown < MAX_COMPLAINTS {
+            *shown += 1;
+            screen::complain(format_args!("{source}:{line}: {problem}"));
+        } else {
+            self.hidden.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// About what concerns more than a line.
+    fn whole(&self, problem: impl Display) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        screen::complain(problem);
     }
 
     fn any(&self) -> bool {
@@ -243,10 +255,10 @@ impl<'a> Run<'a> {
                         return;
                     };
                     let name = names.get(place.file).map_or("", String::as_str);
-                    complaints.tell(name, place.line, &letter.error);
+                    complaints.line(name, place.line, &letter.error);
                     let written = lock(&rejected).letter(place.file, place.line, letter);
                     if let Err(error) = written {
-                        complaints.tell(name, place.line, not_written(&error));
+                        complaints.line(name, place.line, not_written(&error));
                     }
                     settle(&shares, place, true);
                     ledger.give_up(letter.call.id());
@@ -325,7 +337,7 @@ impl<'a> Run<'a> {
         // It is not waited for: standard input may be silent for ever.
         if let Err(error) = reader.spawn(move || reader::read(tasks, &read, &sender)) {
             self.complaints
-                .tell("", 0, format_args!("cannot start a thread: {error}"));
+                .whole(format_args!("cannot start a thread: {error}"));
             return;
         }
         self.take(&events);
@@ -366,9 +378,11 @@ impl<'a> Run<'a> {
             }
             Event::Problem { file, line, what } => {
                 self.unreadable += 1;
-                if let Some(file) = self.files.get(file) {
-                    self.complaints.tell(&file.source.name(), line, what);
-                }
+                let name = self.name(file);
+                self.complaints.whole(match line {
+                    None => format!("{name}: {what}"),
+                    Some(line) => format!("{name}:{line}: {what}"),
+                });
             }
             Event::End { file } => {
                 if let Some(file) = self.files.get_mut(file) {
@@ -432,13 +446,13 @@ impl<'a> Run<'a> {
                 self.unreadable += 1;
                 self.settle(&wanted, place, true);
                 let name = self.name(file);
-                self.complaints.tell(&name, place.line, &problem);
+                self.complaints.line(&name, place.line, &problem);
                 if self.arguments.dry_run {
                     return;
                 }
                 let written = lock(&self.rejected).unreadable(file, place.line, &problem, text);
                 if let Err(error) = written {
-                    self.complaints.tell(&name, place.line, not_written(&error));
+                    self.complaints.line(&name, place.line, not_written(&error));
                 }
             }
         }
@@ -498,7 +512,7 @@ impl<'a> Run<'a> {
         for judge in &self.judges {
             if let Err(error) = judge.validate(call) {
                 self.complaints
-                    .tell(&self.name(place.file), place.line, error);
+                    .line(&self.name(place.file), place.line, error);
             }
         }
     }
@@ -551,11 +565,11 @@ impl<'a> Run<'a> {
     fn refused(&mut self, outlet: usize, place: Place, refusal: &Refusal) {
         self.settle(&[outlet], place, true);
         let name = self.name(place.file);
-        self.complaints.tell(&name, place.line, refusal);
+        self.complaints.line(&name, place.line, refusal);
         let problem = Problem::new(refusal.to_string());
         let written = lock(&self.rejected).unreadable(place.file, place.line, &problem, None);
         if let Err(error) = written {
-            self.complaints.tell(&name, place.line, not_written(&error));
+            self.complaints.line(&name, place.line, not_written(&error));
         }
     }
 
@@ -654,25 +668,25 @@ impl<'a> Run<'a> {
 
     /// Waits for what is on its way, and sums up.
     fn finish(mut self) -> Outcome {
-        let mut until = None;
-        loop {
-            if interrupt::asked() || self.stopped {
-                until.get_or_insert_with(|| Instant::now() + GRACE);
-            }
-            let waiting: Vec<_> = self
+        while !interrupt::asked() {
+            let mut waiting = self
                 .outlets
                 .iter()
-                .filter(|outlet| outlet.given_up.is_none() && !outlet.ledger.is_empty())
-                .map(|outlet| outlet.pipeline.clone())
-                .collect();
-            let Some(first) = waiting.first() else {
+                .filter(|outlet| outlet.given_up.is_none() && !outlet.ledger.is_empty());
+            let Some(outlet) = waiting.next() else {
                 break;
             };
-            if until.is_some_and(|until| Instant::now() >= until) {
-                break;
-            }
-            let _ = first.flush_within(TICK);
+            let _ = outlet.pipeline.flush_within(TICK);
             self.tick();
+        }
+        if interrupt::asked() {
+            let until = Instant::now() + GRACE;
+            for outlet in &self.outlets {
+                outlet.ledger.halt();
+            }
+            for outlet in &self.outlets {
+                outlet.ledger.answers_by(until);
+            }
         }
         let mut stats = Vec::new();
         for outlet in &self.outlets {
@@ -745,11 +759,7 @@ impl<'a> Run<'a> {
         if self.unreadable > 0 {
             writeln!(out, "{} could not be read", HumanCount(self.unreadable))?;
         }
-        let hidden = self
-            .complaints
-            .count
-            .load(Ordering::Relaxed)
-            .saturating_sub(MAX_COMPLAINTS);
+        let hidden = self.complaints.hidden.load(Ordering::Relaxed);
         if hidden > 0 {
             writeln!(out, "{} more errors are not shown", HumanCount(hidden))?;
         }

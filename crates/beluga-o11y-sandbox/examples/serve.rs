@@ -4,7 +4,7 @@
 //! cargo run -p beluga-o11y-sandbox --example serve -- [--port N] [--cloud KEY] [--workspace NAME]...
 //! ```
 //!
-//! Prints the address of each backend under the name that its clients read it from, one a line and Opik first:
+//! Prints the variables that point clients at it, one a line and Opik's URL first:
 //! `OPIK_URL_OVERRIDE=http://127.0.0.1:PORT/opik/api`. Langfuse, Phoenix and OTLP want `--features otlp`. Serves until
 //! its standard input ends.
 //!
@@ -41,19 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let sandbox = sandbox.start()?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "OPIK_URL_OVERRIDE={}", sandbox.opik_url())?;
-    #[cfg(feature = "otlp")]
-    {
-        writeln!(stdout, "LANGFUSE_BASE_URL={}", sandbox.langfuse_url())?;
-        writeln!(
-            stdout,
-            "PHOENIX_COLLECTOR_ENDPOINT={}",
-            sandbox.phoenix_url()
-        )?;
+    for (name, value) in sandbox.environment() {
+        writeln!(stdout, "{name}={value}")?;
     }
-    writeln!(stdout, "LANGSMITH_ENDPOINT={}", sandbox.langsmith_url())?;
-    #[cfg(feature = "otlp")]
-    writeln!(stdout, "OTEL_EXPORTER_OTLP_ENDPOINT={}", sandbox.otlp_url())?;
     stdout.flush()?;
     io::stdin().lock().read_to_end(&mut Vec::new())?;
     Ok(())

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -53,6 +53,21 @@ impl Answer {
             self.headers.push((name, value));
         }
         self
+    }
+
+    /// The body, if it is at hand.
+    pub(crate) fn ready_body(&self) -> Option<&[u8]> {
+        match &self.body {
+            Payload::Ready(bytes) => Some(bytes),
+            Payload::Endless(_) => None,
+        }
+    }
+
+    pub(crate) fn is_protobuf(&self) -> bool {
+        let is_protobuf = |(name, value): &(HeaderName, HeaderValue)| {
+            name == header::CONTENT_TYPE && value == "application/x-protobuf"
+        };
+        self.headers.iter().any(is_protobuf)
     }
 
     pub(crate) fn into_response(self) -> Response<Payload> {

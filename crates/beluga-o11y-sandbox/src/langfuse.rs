@@ -21,8 +21,10 @@ pub use self::project::LangfuseProject;
 use self::project::Projects;
 pub(crate) use self::project::Settings;
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::{Coding, Problem};
 use crate::role::{Arrived, Role};
+use crate::rows::{Rows, Touched};
 use crate::shared::lock;
 use crate::spans::OtlpSpan;
 use crate::stored::{Backend, StoredCall};
@@ -34,7 +36,7 @@ const VERSION: &str = "4.16.0";
 /// What Langfuse accepted, in order of first arrival.
 #[derive(Debug, Default)]
 struct Store {
-    rows: Vec<Row>,
+    rows: Rows<Row>,
     places: HashMap<Key, usize>,
 }
 
@@ -50,16 +52,29 @@ struct Row {
     span: OtlpSpan,
 }
 
+impl Row {
+    fn key(&self) -> Key {
+        (
+            self.project,
+            self.span.trace_id.clone(),
+            self.span.span_id.clone(),
+            self.observation.start_time,
+        )
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Langfuse {
     projects: Projects,
+    max_rows: usize,
     store: Mutex<Store>,
 }
 
 impl Langfuse {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, max_rows: usize) -> Self {
         Self {
             projects: settings.projects(),
+            max_rows,
             store: Mutex::default(),
         }
     }
@@ -68,13 +83,20 @@ impl Langfuse {
         lock(&self.store)
     }
 
-    fn try_answer(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+    /// The variables that point a client at it, which is at this URL: the newer name of the URL and the older one.
+    pub(crate) fn environment(&self, url: String) -> Vec<(&'static str, String)> {
+        let mut all = vec![("LANGFUSE_BASE_URL", url.clone()), ("LANGFUSE_HOST", url)];
+        all.extend(self.projects.environment());
+        all
+    }
+
+    fn try_answer(&self, request: &Arrived<'_>, news: &mut News) -> Result<Answer, Answer> {
         if let Some(Problem::TooLarge(_)) = request.body.problem {
             return Err(answers::too_large());
         }
         let path = request.path.strip_prefix("/api/public/");
         match (path.unwrap_or_default(), &request.head.method) {
-            ("otel/v1/traces", &Method::POST) => self.traces(request),
+            ("otel/v1/traces", &Method::POST) => self.traces(request, news),
             ("otel/v1/metrics", &Method::POST) => {
                 self.projects.authenticate(request)?;
                 Ok(Answer::json(StatusCode::OK, &json!({})))
@@ -108,16 +130,21 @@ impl Langfuse {
     }
 
     /// `POST /api/public/otel/v1/traces`.
-    fn traces(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+    fn traces(&self, request: &Arrived<'_>, news: &mut News) -> Result<Answer, Answer> {
         let (project, public_key) = self.projects.authenticate(request)?;
         let spans = export::spans_of(request)?;
         if spans.is_empty() {
             return Ok(Answer::json(StatusCode::OK, &json!({})));
         }
         let mut store = self.store();
+        let mut touched = Touched::default();
         for span in spans {
-            store.put(project, span);
+            store.put(project, span, &mut touched);
         }
+        for (place, again) in touched.iter() {
+            news.note(again, || self.call(store.rows.get(place)?));
+        }
+        store.forget_beyond(self.max_rows);
         Ok(queued(project, &public_key))
     }
 
@@ -149,6 +176,12 @@ impl Langfuse {
             StatusCode::OK,
             &json!({"data": data, "meta": {}}),
         ))
+    }
+
+    /// The LLM call that a row is, if it is one.
+    fn call(&self, row: &Row) -> Option<StoredCall> {
+        row.observation
+            .call(&row.span, self.projects.name(row.project))
     }
 
     pub(crate) fn spans(&self) -> Vec<OtlpSpan> {
@@ -195,22 +228,24 @@ fn queued(project: usize, public_key: &str) -> Answer {
 }
 
 impl Store {
-    fn put(&mut self, project: usize, span: OtlpSpan) {
+    fn put(&mut self, project: usize, span: OtlpSpan, touched: &mut Touched) {
         let row = Row {
             project,
             observation: Observation::of(&span),
             span,
         };
-        let key = (
-            project,
-            row.span.trace_id.clone(),
-            row.span.span_id.clone(),
-            row.observation.start_time,
-        );
-        let place = *self.places.entry(key).or_insert(self.rows.len());
+        let new = self.rows.next_place();
+        let place = *self.places.entry(row.key()).or_insert(new);
         match self.rows.get_mut(place) {
             Some(old) => *old = row,
-            None => self.rows.push(row),
+            None => drop(self.rows.push(row)),
+        }
+        touched.note(place, place != new);
+    }
+
+    fn forget_beyond(&mut self, max: usize) {
+        while let Some((_, row)) = self.rows.pop_beyond(max) {
+            self.places.remove(&row.key());
         }
     }
 }
@@ -228,8 +263,9 @@ impl Role for Langfuse {
         content_encoding.contains("gzip").then_some(Coding::Gzip)
     }
 
-    fn answer(&self, request: &Arrived<'_>) -> Answer {
-        self.try_answer(request).unwrap_or_else(|refusal| refusal)
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer {
+        self.try_answer(request, news)
+            .unwrap_or_else(|refusal| refusal)
     }
 
     fn refusal(&self, status: StatusCode) -> Answer {
@@ -238,11 +274,8 @@ impl Role for Langfuse {
 
     fn calls(&self) -> Vec<StoredCall> {
         let store = self.store();
-        let calls = store.rows.iter().filter_map(|row| {
-            let project = self.projects.name(row.project);
-            row.observation.call(&row.span, project)
-        });
-        calls.collect()
+        let rows = store.rows.iter();
+        rows.filter_map(|row| self.call(row)).collect()
     }
 
     fn stored(&self) -> usize {

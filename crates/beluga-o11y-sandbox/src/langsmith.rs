@@ -20,14 +20,19 @@ use hyper::StatusCode;
 use uuid::Uuid;
 
 pub use self::account::LangSmithAccount;
+use self::fields::Fields;
 pub use self::run::LangSmithRun;
-use self::store::Store;
+use self::store::{NotTaken, Store};
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::Coding;
 use crate::role::{Arrived, Role};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use crate::shared::lock;
 use crate::stored::{Backend, StoredCall};
+
+/// A key that any sandbox without accounts takes, of the form that personal ones have.
+const DUMMY_KEY: &str = "lsv2_pt_sandbox";
 
 /// What the builder was told about LangSmith.
 #[derive(Debug, Clone, Default)]
@@ -60,19 +65,51 @@ impl Sandbox {
 #[derive(Debug)]
 pub(crate) struct LangSmith {
     settings: Settings,
+    max_rows: usize,
     store: Mutex<Store>,
 }
 
 impl LangSmith {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, max_rows: usize) -> Self {
         Self {
             settings,
+            max_rows,
             store: Mutex::default(),
         }
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.store)
+    }
+
+    /// Takes runs and updates that have been checked one by one, notes the calls among them, and forgets what is too
+    /// old then.
+    fn take(
+        &self,
+        posts: Vec<Fields>,
+        patches: Vec<Fields>,
+        news: &mut News,
+    ) -> Result<(), NotTaken> {
+        let mut store = self.store();
+        let touched = store.take(posts, patches)?;
+        for (place, again) in touched.iter() {
+            news.note(again, || store.call(place));
+        }
+        store.forget_beyond(self.max_rows);
+        Ok(())
+    }
+
+    /// The variables that point a client at it, which is at this URL.
+    pub(crate) fn environment(&self, url: String) -> Vec<(&'static str, String)> {
+        let mut all = vec![
+            ("LANGSMITH_ENDPOINT", url),
+            ("LANGSMITH_TRACING", "true".to_owned()),
+        ];
+        match self.settings.accounts.first() {
+            None => all.push(("LANGSMITH_API_KEY", DUMMY_KEY.to_owned())),
+            Some(account) => all.extend(account.environment()),
+        }
+        all
     }
 }
 
@@ -90,8 +127,8 @@ impl Role for LangSmith {
         None
     }
 
-    fn answer(&self, request: &Arrived<'_>) -> Answer {
-        api::answer(self, request)
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer {
+        api::answer(self, request, news)
     }
 
     fn refusal(&self, status: StatusCode) -> Answer {
@@ -99,7 +136,8 @@ impl Role for LangSmith {
     }
 
     fn calls(&self) -> Vec<StoredCall> {
-        calls::of(self.store().runs())
+        let runs = self.store().runs();
+        runs.into_iter().filter_map(calls::of).collect()
     }
 
     fn stored(&self) -> usize {

@@ -50,6 +50,10 @@
 //! [`Sandbox::calls`] gives the LLM calls that all of them show in one form, [`StoredCall`]: a program that reports to
 //! several backends is checked in the same way for each. What a backend does not show is absent there, even if it was sent.
 //!
+//! [`SandboxBuilder::with_listener`] tells of each call when it arrives, and of each request that is refused
+//! ([`Arrival`]). With [`SandboxBuilder::with_max_calls`] it keeps the newest ones only, so that it can run for days, and
+//! [`Sandbox::environment`] names the variables that point clients of any language at it.
+//!
 //! It works in synchronous tests and under any async runtime, since it has a thread of its own, and many can run side
 //! by side. For programs in other languages there is the example `serve`, and `GET /_sandbox/calls`,
 //! `/_sandbox/traces`, `/_sandbox/spans` and `/_sandbox/requests` give what [`Sandbox::calls`], [`Sandbox::traces`],
@@ -134,6 +138,7 @@
 //! and all is gone when the [`Sandbox`] is. It is no place for real data: keys are compared, not guarded.
 
 mod answer;
+mod arrival;
 mod body;
 pub mod conformance;
 mod fault;
@@ -147,6 +152,7 @@ mod otlp;
 mod phoenix;
 mod request;
 mod role;
+mod rows;
 mod sandbox;
 mod server;
 mod shared;
@@ -155,6 +161,7 @@ mod spans;
 mod stored;
 mod text;
 
+pub use arrival::Arrival;
 pub use fault::Fault;
 #[cfg(feature = "otlp")]
 pub use langfuse::LangfuseProject;

@@ -24,11 +24,13 @@ pub use self::auth::OpikCloud;
 use self::ids::IdWindow;
 pub use self::json::ErrorInfo;
 pub use self::record::{Span, Trace};
-use self::store::Store;
+use self::store::{Store, Stored};
 use self::wire::{Kind, SpanOwn, TraceOwn};
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::Coding;
 use crate::role::{Arrived, Role};
+use crate::rows::Touched;
 use crate::shared::lock;
 use crate::stored::{Backend, StoredCall};
 
@@ -37,14 +39,16 @@ pub(crate) struct Opik {
     /// Empty: self-hosted.
     accounts: Vec<OpikCloud>,
     id_window: IdWindow,
+    max_rows: usize,
     store: Mutex<Store>,
 }
 
 impl Opik {
-    pub(crate) fn new(accounts: Vec<OpikCloud>, id_window: Duration) -> Self {
+    pub(crate) fn new(accounts: Vec<OpikCloud>, id_window: Duration, max_rows: usize) -> Self {
         Self {
             accounts,
             id_window: IdWindow(id_window),
+            max_rows,
             store: Mutex::default(),
         }
     }
@@ -72,6 +76,26 @@ impl Opik {
 
     fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.store)
+    }
+
+    /// Notes the calls among the rows that a request stored, and forgets what is too old then.
+    fn note_stored<T: Stored>(&self, store: &mut Store, touched: &Touched, news: &mut News) {
+        if T::ARE_CALLS {
+            for (place, again) in touched.iter() {
+                news.note(again, || store.call(place));
+            }
+        }
+        store.forget_beyond(self.max_rows);
+    }
+
+    /// The variables that point a client at it, which is at this URL.
+    pub(crate) fn environment(&self, url: String) -> Vec<(&'static str, String)> {
+        let mut all = vec![("OPIK_URL_OVERRIDE", url)];
+        match self.accounts.first() {
+            None => all.push(("OPIK_WORKSPACE", auth::DEFAULT_WORKSPACE.to_owned())),
+            Some(account) => all.extend(account.environment()),
+        }
+        all
     }
 
     /// The rules for a record's own id and for those it names.
@@ -102,8 +126,12 @@ impl Role for Opik {
             .then_some(Coding::Gzip)
     }
 
-    fn answer(&self, request: &Arrived<'_>) -> Answer {
-        api::answer(self, request.head, request.body)
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer {
+        api::answer(self, request.head, request.body, news)
+    }
+
+    fn owns(&self, path: &str) -> bool {
+        api::owns(path)
     }
 
     fn refusal(&self, status: StatusCode) -> Answer {
@@ -111,7 +139,7 @@ impl Role for Opik {
     }
 
     fn calls(&self) -> Vec<StoredCall> {
-        calls::of(&self.traces(), self.spans())
+        self.store().calls()
     }
 
     fn stored(&self) -> usize {

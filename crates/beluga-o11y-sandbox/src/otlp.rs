@@ -2,6 +2,8 @@
 
 mod call;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 
@@ -13,12 +15,15 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 
 use crate::answer::{Answer, Payload};
+use crate::arrival::News;
 use crate::body::{Coding, Problem};
 use crate::role::{Arrived, Role};
+use crate::rows::Rows;
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use crate::shared::lock;
 use crate::spans::{self, OtlpSpan};
 use crate::stored::{Backend, StoredCall};
+use crate::text::percent_encoded;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -41,7 +46,7 @@ impl Sandbox {
         match backend {
             Backend::Langfuse => self.shared.langfuse.spans(),
             Backend::Phoenix => self.shared.phoenix.spans(),
-            Backend::Otlp => self.shared.otlp.store().spans.clone(),
+            Backend::Otlp => self.shared.otlp.store().spans.iter().cloned().collect(),
             _ => Vec::new(),
         }
     }
@@ -74,20 +79,47 @@ impl fmt::Debug for Settings {
 /// What the receiver accepted, in order of arrival.
 #[derive(Debug, Default)]
 struct Store {
-    spans: Vec<OtlpSpan>,
+    spans: Rows<OtlpSpan>,
+    /// How many of them have this trace id and span id.
+    with_ids: HashMap<(String, String), usize>,
+}
+
+impl Store {
+    /// The place of the row, and whether there was one with its ids.
+    fn put(&mut self, span: OtlpSpan) -> (usize, bool) {
+        let ids = (span.trace_id.clone(), span.span_id.clone());
+        let with_ids = self.with_ids.entry(ids).or_default();
+        let again = *with_ids > 0;
+        *with_ids += 1;
+        (self.spans.push(span), again)
+    }
+
+    fn forget_beyond(&mut self, max: usize) {
+        while let Some((_, span)) = self.spans.pop_beyond(max) {
+            let ids = (span.trace_id, span.span_id);
+            if let Entry::Occupied(mut with_ids) = self.with_ids.entry(ids) {
+                *with_ids.get_mut() -= 1;
+                if *with_ids.get() == 0 {
+                    with_ids.remove();
+                }
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Otlp {
     settings: Settings,
     partial: Mutex<Option<(u32, String)>>,
+    max_rows: usize,
     store: Mutex<Store>,
 }
 
 impl Otlp {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, max_rows: usize) -> Self {
         Self {
             settings,
+            max_rows,
             partial: Mutex::default(),
             store: Mutex::default(),
         }
@@ -101,7 +133,23 @@ impl Otlp {
         lock(&self.partial)
     }
 
-    fn try_answer(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+    /// The variables that point an exporter at it, which is at this URL, with the headers that it asks for.
+    pub(crate) fn environment(&self, url: String) -> Vec<(&'static str, String)> {
+        let mut all = vec![
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", url),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
+        ];
+        let headers = self.settings.headers.iter();
+        let headers: Vec<String> = headers
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .collect();
+        if !headers.is_empty() {
+            all.push(("OTEL_EXPORTER_OTLP_HEADERS", headers.join(",")));
+        }
+        all
+    }
+
+    fn try_answer(&self, request: &Arrived<'_>, news: &mut News) -> Result<Answer, Answer> {
         if request.path != "/v1/traces" {
             return Err(Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"));
         }
@@ -145,7 +193,12 @@ impl Otlp {
                 }
             }),
         };
-        self.store().spans.extend(spans);
+        let mut store = self.store();
+        for span in spans {
+            let (place, again) = store.put(span);
+            news.note(again, || call::of(store.spans.get(place)?));
+        }
+        store.forget_beyond(self.max_rows);
         Ok(protobuf(StatusCode::OK, response.encode_to_vec()))
     }
 }
@@ -165,8 +218,9 @@ impl Role for Otlp {
             .then_some(Coding::Gzip)
     }
 
-    fn answer(&self, request: &Arrived<'_>) -> Answer {
-        self.try_answer(request).unwrap_or_else(|refusal| refusal)
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer {
+        self.try_answer(request, news)
+            .unwrap_or_else(|refusal| refusal)
     }
 
     fn refusal(&self, code: StatusCode) -> Answer {

@@ -15,8 +15,10 @@ use serde_json::{Value, json};
 
 use self::shown::Shown;
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::{Coding, Problem};
 use crate::role::{Arrived, Role};
+use crate::rows::Rows;
 use crate::sandbox::SandboxBuilder;
 use crate::shared::lock;
 use crate::spans::{self, OtlpSpan};
@@ -27,6 +29,8 @@ use crate::text::{percent_decoded, query_values};
 const VERSION: &str = "20.26.1";
 const DEFAULT_PROJECT: &str = "default";
 const PROTOBUF: &str = "application/x-protobuf";
+/// What to send as a key where none is looked at.
+const DUMMY_KEY: &str = "sandbox";
 /// Rows of a page, unless it is asked for others.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
@@ -61,8 +65,8 @@ impl fmt::Debug for Settings {
 #[derive(Debug)]
 struct Store {
     projects: Vec<String>,
-    rows: Vec<Row>,
-    /// Of all traces and projects: a span id is taken once.
+    rows: Rows<Row>,
+    /// Of all rows that are kept, whatever their traces and projects: a span id is taken once.
     span_ids: HashSet<String>,
 }
 
@@ -78,7 +82,7 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             projects: vec![DEFAULT_PROJECT.to_owned()],
-            rows: Vec::new(),
+            rows: Rows::default(),
             span_ids: HashSet::new(),
         }
     }
@@ -87,13 +91,15 @@ impl Default for Store {
 #[derive(Debug)]
 pub(crate) struct Phoenix {
     settings: Settings,
+    max_rows: usize,
     store: Mutex<Store>,
 }
 
 impl Phoenix {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, max_rows: usize) -> Self {
         Self {
             settings,
+            max_rows,
             store: Mutex::default(),
         }
     }
@@ -102,7 +108,17 @@ impl Phoenix {
         lock(&self.store)
     }
 
-    fn try_answer(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+    /// The variables that point a client at it, which is at this URL. Without authentication any key will do.
+    pub(crate) fn environment(&self, url: String) -> Vec<(&'static str, String)> {
+        let key = self.settings.keys.first();
+        let key = key.map_or(DUMMY_KEY, String::as_str);
+        vec![
+            ("PHOENIX_COLLECTOR_ENDPOINT", url),
+            ("PHOENIX_API_KEY", key.to_owned()),
+        ]
+    }
+
+    fn try_answer(&self, request: &Arrived<'_>, news: &mut News) -> Result<Answer, Answer> {
         if let Some(Problem::TooLarge(_)) = request.body.problem {
             // It has no limit of its own; this is a proxy's.
             return Err(answers::text(StatusCode::PAYLOAD_TOO_LARGE));
@@ -112,7 +128,7 @@ impl Phoenix {
             (&Method::GET, "/healthz") => Ok(Answer::text(StatusCode::OK, "OK")),
             (&Method::GET, "/readyz") => Ok(Answer::json(StatusCode::OK, &json!({}))),
             (&Method::GET, "/arize_phoenix_version") => Ok(Answer::text(StatusCode::OK, VERSION)),
-            (&Method::POST, "/v1/traces") => self.traces(request),
+            (&Method::POST, "/v1/traces") => self.traces(request, news),
             (&Method::GET, path) if path == "/v1/projects" || path.starts_with("/v1/projects/") => {
                 self.authenticate(request)?;
                 self.projects(request)
@@ -138,7 +154,7 @@ impl Phoenix {
     }
 
     /// `POST /v1/traces`. What is answered is not what is stored: a span without ids is lost in silence.
-    fn traces(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
+    fn traces(&self, request: &Arrived<'_>, news: &mut News) -> Result<Answer, Answer> {
         self.authenticate(request)?;
         let content_type = request.header("content-type");
         if content_type != Some(PROTOBUF) {
@@ -155,8 +171,12 @@ impl Phoenix {
         let header = request.header("x-project-name");
         let mut store = self.store();
         for span in spans {
-            store.put(header, span);
+            if let Some(place) = store.put(header, span) {
+                // What comes again is dropped, so a call is new or none.
+                news.note(false, || store.call(store.rows.get(place)?));
+            }
         }
+        store.forget_beyond(self.max_rows);
         Ok(Answer::empty(StatusCode::OK).with_header("content-type", PROTOBUF))
     }
 
@@ -199,9 +219,10 @@ impl Phoenix {
 }
 
 impl Store {
-    fn put(&mut self, header: Option<&str>, span: OtlpSpan) {
+    /// The place of the row, unless the span is dropped.
+    fn put(&mut self, header: Option<&str>, span: OtlpSpan) -> Option<usize> {
         if span.trace_id.is_empty() || span.span_id.is_empty() {
-            return;
+            return None;
         }
         let of_resource = span
             .resource
@@ -215,13 +236,26 @@ impl Store {
             self.projects.push(name.to_owned());
             self.projects.len() - 1
         });
-        if self.span_ids.insert(span.span_id.clone()) {
+        let is_new = self.span_ids.insert(span.span_id.clone());
+        is_new.then(|| {
             self.rows.push(Row {
                 project,
                 shown: Shown::of(&span),
                 span,
-            });
+            })
+        })
+    }
+
+    fn forget_beyond(&mut self, max: usize) {
+        while let Some((_, row)) = self.rows.pop_beyond(max) {
+            self.span_ids.remove(&row.span.span_id);
         }
+    }
+
+    /// The LLM call that a row is, if it is one.
+    fn call(&self, row: &Row) -> Option<StoredCall> {
+        let project = self.projects.get(row.project)?;
+        row.shown.call(&row.span, project)
     }
 
     fn project(&self, wanted: &str) -> Result<(usize, &str), Answer> {
@@ -239,7 +273,7 @@ impl Store {
         let limit = wanted("limit").first().and_then(|limit| limit.parse().ok());
         let limit = limit.unwrap_or(PAGE).min(MAX_PAGE);
         let is_one = |wanted: &[String], id: &String| wanted.is_empty() || wanted.contains(id);
-        let rows = self.rows.iter().enumerate();
+        let rows = self.rows.iter_with_places();
         let views = rows
             .filter(|(_, row)| {
                 row.project == project
@@ -278,8 +312,9 @@ impl Role for Phoenix {
         }
     }
 
-    fn answer(&self, request: &Arrived<'_>) -> Answer {
-        answers::signed(self.try_answer(request).unwrap_or_else(|refusal| refusal))
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer {
+        let answer = self.try_answer(request, news);
+        answers::signed(answer.unwrap_or_else(|refusal| refusal))
     }
 
     fn refusal(&self, status: StatusCode) -> Answer {
@@ -288,11 +323,8 @@ impl Role for Phoenix {
 
     fn calls(&self) -> Vec<StoredCall> {
         let store = self.store();
-        let calls = store.rows.iter().filter_map(|row| {
-            let project = store.projects.get(row.project)?;
-            row.shown.call(&row.span, project)
-        });
-        calls.collect()
+        let rows = store.rows.iter();
+        rows.filter_map(|row| store.call(row)).collect()
     }
 
     fn stored(&self) -> usize {

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::{Body, Coding};
 use crate::stored::{Backend, StoredCall};
 
@@ -48,11 +49,16 @@ pub(crate) trait Role: fmt::Debug + Send + Sync {
     /// How to unpack a body with this `Content-Encoding`; none if the backend does not, so that the body stays as it came.
     fn coding(&self, content_encoding: &str) -> Option<Coding>;
 
-    /// Handles a request: checks it in the backend's order, stores what it brings.
-    fn answer(&self, request: &Arrived<'_>) -> Answer;
+    /// Handles a request: checks it in the backend's order, stores what it brings, and notes the calls among that.
+    fn answer(&self, request: &Arrived<'_>, news: &mut News) -> Answer;
 
     /// What the backend says when it answers with this status of its own accord: for faults that name no body.
     fn refusal(&self, status: StatusCode) -> Answer;
+
+    /// Whether a path that it was given is its own: the backend without a prefix is given all that no other one has.
+    fn owns(&self, _path: &str) -> bool {
+        true
+    }
 
     /// The LLM calls that it shows, in order of arrival.
     fn calls(&self) -> Vec<StoredCall>;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::arrival::{Arrival, Listener};
 use crate::fault::Fault;
 use crate::langsmith::{self, LangSmith};
 use crate::opik::{Opik, OpikCloud, Span, Trace};
@@ -81,6 +82,27 @@ impl Sandbox {
     #[cfg(feature = "otlp")]
     pub fn otlp_url(&self) -> String {
         format!("http://{}/otlp", self.address)
+    }
+
+    /// The variables, by name and value, that point the official clients of any language and the exporters of this
+    /// project at it, Opik's URL first.
+    ///
+    /// Their credentials are those of the first account, project or key that the sandbox was given. Where it was given
+    /// none they are made up, for the clients that insist on some, and so that no real ones are sent.
+    ///
+    /// There is no gRPC here, which Phoenix's Python client prefers: its `register` wants `protocol="http/protobuf"`.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let shared = &self.shared;
+        let mut all = shared.opik.environment(self.opik_url());
+        #[cfg(feature = "otlp")]
+        {
+            all.extend(shared.langfuse.environment(self.langfuse_url()));
+            all.extend(shared.phoenix.environment(self.phoenix_url()));
+        }
+        all.extend(shared.langsmith.environment(self.langsmith_url()));
+        #[cfg(feature = "otlp")]
+        all.extend(shared.otlp.environment(self.otlp_url()));
+        all
     }
 
     /// Where it listens.
@@ -176,7 +198,10 @@ impl fmt::Debug for Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        // A listener may drop the last handle, and a thread cannot wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
             drop(thread.join());
         }
     }
@@ -197,6 +222,8 @@ pub struct SandboxBuilder {
     max_body_bytes: Option<u64>,
     id_window: Duration,
     request_log: usize,
+    max_calls: usize,
+    listener: Listener,
 }
 
 impl Default for SandboxBuilder {
@@ -214,6 +241,8 @@ impl Default for SandboxBuilder {
             max_body_bytes: None,
             id_window: Duration::from_secs(24 * 60 * 60),
             request_log: 10_000,
+            max_calls: usize::MAX,
+            listener: Listener::default(),
         }
     }
 }
@@ -263,6 +292,52 @@ impl SandboxBuilder {
         self
     }
 
+    /// Keeps the newest `calls` rows of each backend, by their first arrival, and forgets older ones: for a sandbox that
+    /// runs for days. Of Opik it is as many traces and as many spans. Default: all are kept.
+    ///
+    /// What is forgotten has never been there: it is in no answer and no total any more, and if it comes again it is new.
+    #[must_use]
+    pub fn with_max_calls(mut self, calls: usize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    /// Tells this function of each LLM call when it is stored, and of each request that is refused, in place of a
+    /// listener set before. Default: none.
+    ///
+    /// It is called on the sandbox's own thread, before the answer is sent, so it should be quick: no other request is
+    /// answered meanwhile. No lock is held, so it may ask the sandbox. A panic in it is caught.
+    ///
+    /// A call is told once for each request that stores it, with what the backend then shows; what the backend drops,
+    /// as Phoenix does with a span id that it knows, is not told. A call of Opik is told when its span arrives, with
+    /// what is known of its trace by then: a trace that arrives later changes what [`Sandbox::calls`] shows, but is
+    /// not told. Faults that do not answer, and what is not a whole request, are not told as refused.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use beluga_o11y_sandbox::{Arrival, Sandbox};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (tell, told) = mpsc::channel();
+    /// let builder = Sandbox::builder().with_listener(move |arrival| drop(tell.send(arrival)));
+    /// let sandbox = builder.start()?;
+    /// // Wherever they are shown:
+    /// for arrival in told.try_iter() {
+    ///     if let Arrival::Call { call, .. } = arrival {
+    ///         println!("{:?} {:?} {:?}", call.model, call.input_tokens, call.output_tokens);
+    ///     }
+    /// }
+    /// # drop(sandbox);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_listener(mut self, tell: impl Fn(Arrival) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(tell);
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -272,15 +347,16 @@ impl SandboxBuilder {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            opik: Opik::new(self.accounts, self.id_window),
+            opik: Opik::new(self.accounts, self.id_window, self.max_calls),
             #[cfg(feature = "otlp")]
-            langfuse: Langfuse::new(self.langfuse),
+            langfuse: Langfuse::new(self.langfuse, self.max_calls),
             #[cfg(feature = "otlp")]
-            phoenix: Phoenix::new(self.phoenix),
-            langsmith: LangSmith::new(self.langsmith),
+            phoenix: Phoenix::new(self.phoenix, self.max_calls),
+            langsmith: LangSmith::new(self.langsmith, self.max_calls),
             #[cfg(feature = "otlp")]
-            otlp: Otlp::new(self.otlp),
+            otlp: Otlp::new(self.otlp, self.max_calls),
             max_body_bytes: self.max_body_bytes,
+            listener: self.listener,
             log: Mutex::new(Log::new(self.request_log)),
             faults: Mutex::default(),
         });

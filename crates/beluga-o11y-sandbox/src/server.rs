@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use crate::answer::{Answer, Payload};
+use crate::arrival::Arrival;
 use crate::body;
 use crate::fault::Misdeed;
 use crate::role::Arrived;
@@ -92,17 +93,23 @@ async fn respond(
         path,
         body: &body,
     };
+    let mut news = shared.listener.news();
     let answer = match verdict.misdeed {
-        None => role.answer(&arrived),
+        None => role.answer(&arrived, &mut news),
         Some(Misdeed::Answer(canned)) => canned.answer(role),
         Some(Misdeed::Silence) => return never().await,
         Some(Misdeed::Reset) => return hang_up(hangup).await,
         Some(Misdeed::LostAnswer) => {
-            role.answer(&arrived);
+            role.answer(&arrived, &mut news);
+            shared.listener.tell(news, || None);
             return hang_up(hangup).await;
         }
     };
     shared.log().answered(number, answer.status);
+    shared.listener.tell(news, || {
+        let backend = role.owns(head.uri.path()).then(|| role.backend());
+        Arrival::refused(backend, &head, &answer)
+    });
     answer.into_response()
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::arrival::Listener;
 use crate::fault::{self, Fault, Verdict};
 use crate::langsmith::LangSmith;
 use crate::opik::Opik;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     #[cfg(feature = "otlp")]
     pub(crate) otlp: Otlp,
     pub(crate) max_body_bytes: Option<u64>,
+    pub(crate) listener: Listener,
     pub(crate) log: Mutex<Log>,
     pub(crate) faults: Mutex<Vec<Fault>>,
 }

@@ -45,6 +45,18 @@ pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Text as OpenTelemetry's variables have it, with all but letters, digits and a few signs encoded.
+#[cfg(feature = "otlp")]
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +66,16 @@ mod tests {
         assert_eq!(query_value("a=1&b=x%20y+z", "b").as_deref(), Some("x y z"));
         assert_eq!(query_value("a=%zz", "a"), None);
         assert_eq!(query_value("a", "a"), None);
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn what_is_encoded_is_decoded_again() {
+        assert_eq!(percent_encoded("Bearer a,b=ä"), "Bearer%20a%2Cb%3D%C3%A4");
+        let text = "a-b_c.d+ %=,;ä";
+        assert_eq!(
+            percent_decoded(&percent_encoded(text)).as_deref(),
+            Some(text)
+        );
     }
 }

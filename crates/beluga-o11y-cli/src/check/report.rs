@@ -242,7 +242,7 @@ impl Report {
                 table.add_row([setting.name, value, &shown_origin(&setting.origin)]);
             }
             for line in table.to_string().lines() {
-                writeln!(out, "  {}", line.trim_end())?;
+                writeln!(out, " {}", line.trim_end())?;
             }
             writeln!(out)?;
         }

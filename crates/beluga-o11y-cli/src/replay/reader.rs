@@ -33,7 +33,7 @@ pub(crate) enum Event {
     /// It cannot be read, or not from that line on.
     Problem {
         file: usize,
-        line: u64,
+        line: Option<u64>,
         what: String,
     },
     /// All of it was read.
@@ -63,7 +63,7 @@ fn read_one(
     let problem = |line, what| tell(Event::Problem { file, line, what });
     let input = match task.source.open(read) {
         Ok(input) => input,
-        Err(error) => return problem(0, source::problem(&error, false)),
+        Err(error) => return problem(None, source::problem(&error, false)),
     };
     tell(Event::Opened {
         file,
@@ -77,7 +77,7 @@ fn read_one(
             Ok(None) => break,
             Err(error) => {
                 let what = source::problem(&error, input.packed);
-                return problem(lines.number(), what);
+                return problem(Some(lines.number()), what);
             }
         };
         if let Some(expected) = checked
@@ -85,7 +85,7 @@ fn read_one(
         {
             if line.digest != expected.digest {
                 let what = "the file is not as it was when the state was written; replay it with another state";
-                return problem(line.number, what.to_owned());
+                return problem(Some(line.number), what.to_owned());
             }
             checked = None;
         }
@@ -96,7 +96,7 @@ fn read_one(
     if checked.is_some() {
         let what =
             "the file is shorter than when the state was written; replay it with another state";
-        return problem(lines.number(), what.to_owned());
+        return problem(Some(lines.number()), what.to_owned());
     }
     tell(Event::End { file })
 }

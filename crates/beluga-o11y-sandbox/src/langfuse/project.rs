@@ -123,6 +123,17 @@ impl Projects {
         self.0.get(place).map_or("", |project| &project.name)
     }
 
+    /// The keys of the first project.
+    pub(super) fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let keys = self.0.first().map(|project| {
+            [
+                ("LANGFUSE_PUBLIC_KEY", project.public_key.clone()),
+                ("LANGFUSE_SECRET_KEY", project.secret_key.clone()),
+            ]
+        });
+        keys.into_iter().flatten()
+    }
+
     /// As the API shows it.
     pub(super) fn view(&self, place: usize) -> Value {
         json!({

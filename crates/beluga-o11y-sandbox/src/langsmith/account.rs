@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hyper::StatusCode;
+use uuid::Uuid;
 
 use super::answers;
 use crate::answer::Answer;
@@ -37,6 +38,16 @@ impl LangSmithAccount {
     pub fn with_workspace(mut self, id: impl Into<String>) -> Self {
         self.workspaces.push(id.into());
         self
+    }
+
+    /// What a client has to send. A key of an organisation wants a workspace, so without one of its own any will do.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        let own = self.workspaces.first().cloned();
+        let wants_one = self.key.starts_with(SERVICE_KEY);
+        let workspace = own.or_else(|| wants_one.then(|| Uuid::nil().to_string()));
+        let key = ("LANGSMITH_API_KEY", self.key.clone());
+        let workspace = workspace.map(|id| ("LANGSMITH_WORKSPACE_ID", id));
+        [key].into_iter().chain(workspace).collect()
     }
 
     fn opens(&self, workspace: Option<&str>) -> bool {

@@ -11,13 +11,14 @@ use super::session::Session;
 use super::store::{NotTaken, Store};
 use super::{LangSmith, account, integers};
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::Problem;
 use crate::role::Arrived;
 use crate::text::query_value;
 
 /// In this order: the size, the path, the key and its workspace, the JSON, the fields of every run, its place in
 /// its trace, what was received before.
-pub(crate) fn answer(langsmith: &LangSmith, request: &Arrived<'_>) -> Answer {
+pub(crate) fn answer(langsmith: &LangSmith, request: &Arrived<'_>, news: &mut News) -> Answer {
     if let Some(Problem::TooLarge(_) | Problem::TooLargeUnpacked) = request.body.problem {
         return answers::too_large();
     }
@@ -42,10 +43,10 @@ pub(crate) fn answer(langsmith: &LangSmith, request: &Arrived<'_>) -> Answer {
         return answer;
     }
     let answered = match (method.as_str(), segments.as_slice()) {
-        ("POST", ["runs", "batch"]) => batch(&mut store(), &request.body.bytes),
-        ("POST", ["runs"]) => create(&mut store(), &request.body.bytes),
+        ("POST", ["runs", "batch"]) => batch(langsmith, &request.body.bytes, news),
+        ("POST", ["runs"]) => create(langsmith, &request.body.bytes, news),
         ("GET", ["runs", id]) => Ok(read_run(&store(), id)),
-        ("PATCH", ["runs", id]) => update(&mut store(), id, &request.body.bytes),
+        ("PATCH", ["runs", id]) => update(langsmith, id, &request.body.bytes, news),
         ("GET", ["sessions"]) => Ok(list_sessions(&store(), request.query())),
         ("GET", ["sessions", id]) => Ok(read_session(&store(), id)),
         ("POST", ["sessions"]) => create_session(&mut store(), request),
@@ -100,7 +101,7 @@ fn taken(result: Result<(), NotTaken>) -> Result<Answer, Refusal> {
 }
 
 /// `{"post": [..], "patch": [..]}`. One bad run is the end of all of them (BerriAI/litellm issue 37269).
-fn batch(store: &mut Store, body: &[u8]) -> Result<Answer, Refusal> {
+fn batch(langsmith: &LangSmith, body: &[u8], news: &mut News) -> Result<Answer, Refusal> {
     let body = json(body)?;
     let Value::Object(body) = body else {
         return Err(Refusal::Body("Invalid type. Expected: object".to_owned()));
@@ -142,7 +143,7 @@ fn batch(store: &mut Store, body: &[u8]) -> Result<Answer, Refusal> {
     for run in posts.iter().chain(&patches) {
         check_place(run)?;
     }
-    taken(store.take(posts, patches))
+    taken(langsmith.take(posts, patches, news))
 }
 
 fn check_place(run: &Fields) -> Result<(), Refusal> {
@@ -160,13 +161,13 @@ fn check_place(run: &Fields) -> Result<(), Refusal> {
 }
 
 /// The only door that fills in what is missing of `trace_id` and `dotted_order`.
-fn create(store: &mut Store, body: &[u8]) -> Result<Answer, Refusal> {
+fn create(langsmith: &LangSmith, body: &[u8], news: &mut News) -> Result<Answer, Refusal> {
     let mut run = Fields::read(&json(body)?, None)?;
     run.require(None, &["id", "name", "run_type", "start_time"])?;
     if let (Some(id), Some(start), None) = (run.id, run.start_time, &run.dotted_order) {
         let own = order::part(start, id);
         let parent = match run.parent_run_id {
-            Some(parent) => Some(store.run(parent).ok_or(Refusal::NoParent)?),
+            Some(parent) => Some(langsmith.store().run(parent).ok_or(Refusal::NoParent)?),
             None => None,
         };
         run.trace_id = run
@@ -183,16 +184,22 @@ fn create(store: &mut Store, body: &[u8]) -> Result<Answer, Refusal> {
     }
     run.require(None, &["trace_id"])?;
     check_place(&run)?;
-    taken(store.take(vec![run], Vec::new()))
+    taken(langsmith.take(vec![run], Vec::new(), news))
 }
 
-fn update(store: &mut Store, id: &str, body: &[u8]) -> Result<Answer, Refusal> {
-    let Some(known) = id.parse().ok().and_then(|id| store.run(id)) else {
+fn update(
+    langsmith: &LangSmith,
+    id: &str,
+    body: &[u8],
+    news: &mut News,
+) -> Result<Answer, Refusal> {
+    let known = id.parse().ok().and_then(|id| langsmith.store().run(id));
+    let Some(known) = known else {
         return Ok(run_not_found());
     };
     let mut run = Fields::read(&json(body)?, None)?;
     run.id = Some(known.id);
-    taken(store.take(Vec::new(), vec![run]))
+    taken(langsmith.take(Vec::new(), vec![run], news))
 }
 
 fn read_run(store: &Store, id: &str) -> Answer {

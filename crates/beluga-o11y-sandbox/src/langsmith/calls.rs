@@ -5,12 +5,9 @@ use serde_json::{Map, Value};
 use super::run::LangSmithRun;
 use crate::stored::{Backend, StoredCall, StoredError};
 
-/// The calls among these runs, in their order.
-pub(crate) fn of(runs: Vec<LangSmithRun>) -> Vec<StoredCall> {
-    runs.into_iter()
-        .filter(|run| run.run_type == "llm")
-        .map(call)
-        .collect()
+/// None if the run is of another type.
+pub(crate) fn of(run: LangSmithRun) -> Option<StoredCall> {
+    (run.run_type == "llm").then(|| call(run))
 }
 
 fn call(run: LangSmithRun) -> StoredCall {

@@ -1,13 +1,16 @@
 //! What was accepted. A batch is taken whole or not at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
 use super::answers::Refusal;
+use super::calls;
 use super::fields::Fields;
 use super::run::LangSmithRun;
 use super::session::Session;
+use crate::rows::{Rows, Touched};
+use crate::stored::StoredCall;
 
 /// Where runs go that name no project.
 const DEFAULT_PROJECT: &str = "default";
@@ -15,10 +18,14 @@ const DEFAULT_PROJECT: &str = "default";
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     sessions: Vec<Session>,
-    runs: Vec<Stored>,
+    runs: Rows<Stored>,
     places: HashMap<Uuid, usize>,
-    /// Updates of runs that have not been posted: the server puts them together when the run comes.
-    early: HashMap<Uuid, Fields>,
+    /// Updates of runs that have not been posted, with their numbers: the server puts them together when the run comes.
+    early: HashMap<Uuid, (u64, Fields)>,
+    /// The runs of these updates by number, so that the oldest is found.
+    early_order: BTreeMap<u64, Uuid>,
+    /// Of the next early update.
+    next_early: u64,
 }
 
 #[derive(Debug)]
@@ -78,19 +85,40 @@ impl Store {
         &mut self,
         posts: Vec<Fields>,
         patches: Vec<Fields>,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<Touched, NotTaken> {
         self.check_once(&posts, &patches)?;
         let unknown = |run: &&Fields| run.session_id.is_some_and(|id| self.session(id).is_none());
         if posts.iter().any(|run| unknown(&run)) {
             return Err(NotTaken::Refused(Refusal::NoSession));
         }
+        let mut touched = Touched::default();
         for run in posts {
-            self.post(run);
+            self.post(run, &mut touched);
         }
         for run in patches {
-            self.patch(run);
+            self.patch(run, &mut touched);
         }
-        Ok(())
+        Ok(touched)
+    }
+
+    /// The LLM call that the run at this place is, if it is one.
+    pub(crate) fn call(&self, place: usize) -> Option<StoredCall> {
+        calls::of(self.show(self.runs.get(place)?)?)
+    }
+
+    /// Forgets the oldest runs beyond that many, and of the updates whose runs have not come also the oldest.
+    pub(crate) fn forget_beyond(&mut self, max: usize) {
+        while let Some((_, stored)) = self.runs.pop_beyond(max) {
+            if let Some(id) = stored.fields.id {
+                self.places.remove(&id);
+            }
+        }
+        while self.early.len() > max {
+            let Some((_, id)) = self.early_order.pop_first() else {
+                return;
+            };
+            self.early.remove(&id);
+        }
     }
 
     fn check_once(&self, posts: &[Fields], patches: &[Fields]) -> Result<(), NotTaken> {
@@ -114,7 +142,7 @@ impl Store {
         }
     }
 
-    fn post(&mut self, mut run: Fields) {
+    fn post(&mut self, mut run: Fields, touched: &mut Touched) {
         let Some(id) = run.id else {
             return;
         };
@@ -124,27 +152,34 @@ impl Store {
         };
         let early = self.early.remove(&id);
         let updated = early.is_some();
-        run.update(early.unwrap_or_default());
-        self.places.insert(id, self.runs.len());
-        self.runs.push(Stored {
+        if let Some((number, early)) = early {
+            self.early_order.remove(&number);
+            run.update(early);
+        }
+        let place = self.runs.push(Stored {
             fields: run,
             session,
             updated,
         });
+        self.places.insert(id, place);
+        touched.note(place, false);
     }
 
-    fn patch(&mut self, run: Fields) {
+    fn patch(&mut self, run: Fields, touched: &mut Touched) {
         let Some(id) = run.id else {
             return;
         };
         let place = self.places.get(&id).copied();
-        match place.and_then(|place| self.runs.get_mut(place)) {
-            Some(stored) => {
+        match place.and_then(|place| Some((place, self.runs.get_mut(place)?))) {
+            Some((place, stored)) => {
                 stored.fields.update(run);
                 stored.updated = true;
+                touched.note(place, true);
             }
             None => {
-                self.early.insert(id, run);
+                self.early.insert(id, (self.next_early, run));
+                self.early_order.insert(self.next_early, id);
+                self.next_early += 1;
             }
         }
     }
@@ -158,5 +193,31 @@ impl Store {
         let id = session.id;
         self.sessions.push(session);
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: Uuid) -> Fields {
+        Fields {
+            id: Some(id),
+            ..Fields::default()
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_updates_that_found_their_runs_or_are_forgotten() {
+        let mut store = Store::default();
+        for _ in 0..100 {
+            let (waiting, posted) = (Uuid::new_v4(), Uuid::new_v4());
+            let updates = vec![run(waiting), run(posted)];
+            assert!(store.take(Vec::new(), updates).is_ok());
+            assert!(store.take(vec![run(posted)], Vec::new()).is_ok());
+            store.forget_beyond(5);
+        }
+        assert_eq!((store.runs.len(), store.places.len()), (5, 5));
+        assert_eq!((store.early.len(), store.early_order.len()), (5, 5));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::arrival::News;
 use crate::body::{Body, MAX_DECODED, Problem};
 use crate::opik::Opik;
 use crate::opik::auth;
@@ -47,12 +48,23 @@ enum Entity {
 }
 
 /// Handles a request that met no fault.
-pub(crate) fn answer(opik: &Opik, head: &Parts, body: &Body) -> Answer {
-    try_answer(opik, head, body).unwrap_or_else(|refusal| refusal)
+pub(crate) fn answer(opik: &Opik, head: &Parts, body: &Body, news: &mut News) -> Answer {
+    try_answer(opik, head, body, news).unwrap_or_else(|refusal| refusal)
+}
+
+/// Whether a path is below one that the API has.
+pub(crate) fn owns(path: &str) -> bool {
+    let below = |prefix: &&str| path.strip_prefix(prefix).is_some_and(is_known);
+    PREFIXES.iter().any(below)
+}
+
+/// With the prefix cut off.
+fn is_known(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/is-alive/")
 }
 
 /// The order is the backend's: size on the wire, path and method, media type, workspace and key, then the body.
-fn try_answer(opik: &Opik, head: &Parts, body: &Body) -> Result<Answer, Answer> {
+fn try_answer(opik: &Opik, head: &Parts, body: &Body, news: &mut News) -> Result<Answer, Answer> {
     if let Some(Problem::TooLarge(limit)) = body.problem {
         return Err(Answer::too_large(limit));
     }
@@ -83,7 +95,7 @@ fn try_answer(opik: &Opik, head: &Parts, body: &Body) -> Result<Answer, Answer> 
         workspace,
         body: &body.bytes,
     };
-    call.answer(route)
+    call.answer(route, news)
 }
 
 /// A request to a known endpoint, in a workspace that it may use.
@@ -95,7 +107,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn answer(&self, route: Route) -> Result<Answer, Answer> {
+    fn answer(&self, route: Route, news: &mut News) -> Result<Answer, Answer> {
         let query = self.head.uri.query().unwrap_or_default();
         match route {
             Route::Ping | Route::Version => Ok(Answer::empty(StatusCode::OK)),
@@ -115,34 +127,36 @@ impl Call<'_> {
             }
             Route::Search(Entity::Traces) => self.search::<Trace>(),
             Route::Search(Entity::Spans) => self.search::<Span>(),
-            Route::Batch(Entity::Traces) => self.batch::<TraceOwn>(),
-            Route::Batch(Entity::Spans) => self.batch::<SpanOwn>(),
-            Route::Create(Entity::Traces) => self.create::<TraceOwn>(),
-            Route::Create(Entity::Spans) => self.create::<SpanOwn>(),
+            Route::Batch(Entity::Traces) => self.batch::<TraceOwn>(news),
+            Route::Batch(Entity::Spans) => self.batch::<SpanOwn>(news),
+            Route::Create(Entity::Traces) => self.create::<TraceOwn>(news),
+            Route::Create(Entity::Spans) => self.create::<SpanOwn>(news),
             Route::Get(Entity::Traces, id) => self.get::<TraceOwn>(id),
             Route::Get(Entity::Spans, id) => self.get::<SpanOwn>(id),
-            Route::Update(Entity::Traces, id) => self.update::<TraceOwn>(id),
-            Route::Update(Entity::Spans, id) => self.update::<SpanOwn>(id),
+            Route::Update(Entity::Traces, id) => self.update::<TraceOwn>(id, news),
+            Route::Update(Entity::Spans, id) => self.update::<SpanOwn>(id, news),
         }
     }
 
-    fn batch<T: Stored>(&self) -> Result<Answer, Answer> {
+    fn batch<T: Stored>(&self, news: &mut News) -> Result<Answer, Answer> {
         let writes = Write::<T>::batch(self.body).map_err(refusal)?;
         for write in &writes {
             self.check_ids(write.id, &write.own)?;
         }
-        self.opik.store().batch(self.workspace, writes, Utc::now());
+        let mut store = self.opik.store();
+        let touched = store.batch(self.workspace, writes, Utc::now());
+        self.opik.note_stored::<T>(&mut store, &touched, news);
         Ok(Answer::empty(StatusCode::NO_CONTENT))
     }
 
-    fn create<T: Stored>(&self) -> Result<Answer, Answer> {
+    fn create<T: Stored>(&self, news: &mut News) -> Result<Answer, Answer> {
         let write = Write::<T>::single(self.body).map_err(refusal)?;
         self.check_ids(write.id, &write.own)?;
-        let id = self
-            .opik
-            .store()
+        let mut store = self.opik.store();
+        let (id, touched) = store
             .create(self.workspace, write, Utc::now())
             .map_err(conflict)?;
+        self.opik.note_stored::<T>(&mut store, &touched, news);
         // Built from the URL that the backend sees, which is the one behind the front end: without the prefix.
         let host = self
             .head
@@ -154,7 +168,7 @@ impl Call<'_> {
         Ok(Answer::empty(StatusCode::CREATED).with_header("location", &location))
     }
 
-    fn update<T: Stored>(&self, id: Uuid) -> Result<Answer, Answer> {
+    fn update<T: Stored>(&self, id: Uuid, news: &mut News) -> Result<Answer, Answer> {
         let update = Update::<T>::read(self.body).map_err(refusal)?;
         let now = Utc::now();
         let window = self.opik.id_window;
@@ -169,9 +183,10 @@ impl Call<'_> {
                 .ok_or_else(project_not_found)?,
             None => store.project(self.workspace, update.common.project_name.as_deref(), now),
         };
-        store
+        let touched = store
             .update(self.workspace, id, project, update, now)
             .map_err(conflict)?;
+        self.opik.note_stored::<T>(&mut store, &touched, news);
         Ok(Answer::empty(StatusCode::NO_CONTENT))
     }
 
@@ -247,10 +262,9 @@ fn conflict(conflict: Conflict) -> Answer {
 
 /// Finds the endpoint: 404 if there is none, 405 if it has other methods.
 fn route(method: &Method, path: &str) -> Result<Route, Answer> {
-    let is_known = |path: &&str| path.starts_with("/v1/") || path.starts_with("/is-alive/");
     let path = PREFIXES
         .iter()
-        .find_map(|prefix| path.strip_prefix(prefix).filter(is_known));
+        .find_map(|prefix| path.strip_prefix(prefix).filter(|path| is_known(path)));
     let routes = routes(path.unwrap_or_default());
     if routes.is_empty() {
         return Err(Answer::plain(StatusCode::NOT_FOUND));
@@ -342,9 +356,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::arrival::Listener;
 
     fn opik(accounts: Vec<auth::OpikCloud>) -> Opik {
-        Opik::new(accounts, Duration::ZERO)
+        Opik::new(accounts, Duration::ZERO, usize::MAX)
     }
 
     #[test]
@@ -359,10 +374,8 @@ mod tests {
             problem: Some(Problem::TooLargeUnpacked),
             ..Body::default()
         };
-        assert_eq!(answer(&opik(Vec::new()), &head, &body).status, 413);
-        assert_eq!(
-            answer(&opik(vec![auth::OpikCloud::new("key")]), &head, &body).status,
-            403
-        );
+        let status = |opik| answer(&opik, &head, &body, &mut Listener::default().news()).status;
+        assert_eq!(status(opik(Vec::new())), 413);
+        assert_eq!(status(opik(vec![auth::OpikCloud::new("key")])), 403);
     }
 }

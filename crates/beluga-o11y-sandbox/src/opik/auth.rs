@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::text::query_value;
 
 /// The workspace of a self-hosted installation, and the name that official clients send when they know none.
-const DEFAULT_WORKSPACE: &str = "default";
+pub(super) const DEFAULT_WORKSPACE: &str = "default";
 
 /// A cloud account: an API key and the workspaces that it opens.
 ///
@@ -52,6 +52,16 @@ impl OpikCloud {
             None
         };
         authorization == self.key || bare == Some(self.key.as_str())
+    }
+
+    /// What a client has to send.
+    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
+        let workspace = self.workspaces.first();
+        let workspace = workspace.map_or(DEFAULT_WORKSPACE, String::as_str);
+        [
+            ("OPIK_API_KEY", self.key.clone()),
+            ("OPIK_WORKSPACE", workspace.to_owned()),
+        ]
     }
 
     /// The workspace that a name stands for, if this account has it.

@@ -1,32 +1,24 @@
 //! Opik's rows as LLM calls: one for each span of type `llm`, with what its trace knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
-use super::{ErrorInfo, Span, Trace};
+use super::{ErrorInfo, Span};
 use crate::stored::{Backend, StoredCall, StoredError};
 
-/// The calls among these spans, in their order.
-pub(crate) fn of(traces: &[Trace], spans: Vec<Span>) -> Vec<StoredCall> {
-    let traces: HashMap<(Uuid, Uuid), &Trace> = traces
-        .iter()
-        .map(|trace| ((trace.project_id, trace.id), trace))
-        .collect();
-    spans
-        .into_iter()
-        .filter(|span| span.span_type.as_deref() == Some("llm"))
-        .map(|span| {
-            let trace = traces.get(&(span.project_id, span.trace_id)).copied();
-            call(span, trace)
-        })
-        .collect()
+/// What a call has of its trace; nothing if the trace has not come.
+#[derive(Debug, Default)]
+pub(crate) struct OfTrace {
+    pub(crate) metadata: Option<Value>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) thread_id: Option<String>,
 }
 
-fn call(span: Span, trace: Option<&Trace>) -> StoredCall {
+/// The call that a span of type `llm` is.
+pub(crate) fn call(span: Span, trace: OfTrace) -> StoredCall {
     let own = object(span.metadata);
-    let mut metadata = object(trace.and_then(|trace| trace.metadata.clone()));
+    let mut metadata = object(trace.metadata);
     let tokens = |keys: &[&str]| count(&span.usage, keys);
     let text = |name| {
         metadata
@@ -34,7 +26,6 @@ fn call(span: Span, trace: Option<&Trace>) -> StoredCall {
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
-    let tags = trace.map_or_else(Vec::new, |trace| trace.tags.clone());
     let mut call = StoredCall {
         project: Some(span.project_name),
         parent_id: span.parent_span_id.map(|id| id.to_string()),
@@ -52,7 +43,7 @@ fn call(span: Span, trace: Option<&Trace>) -> StoredCall {
         reasoning_tokens: tokens(REASONING),
         cost: span.total_estimated_cost,
         error: span.error_info.map(error),
-        session_id: trace.and_then(|trace| trace.thread_id.clone()),
+        session_id: trace.thread_id,
         user_id: text("user_id"),
         environment: span.environment,
         release: text("release"),
@@ -67,7 +58,7 @@ fn call(span: Span, trace: Option<&Trace>) -> StoredCall {
             span.start_time,
         )
     };
-    call.tags = tags.into_iter().chain(span.tags).collect();
+    call.tags = trace.tags.into_iter().chain(span.tags).collect();
     call.tags.sort();
     call.tags.dedup();
     for (name, value) in own {

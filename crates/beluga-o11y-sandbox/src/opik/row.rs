@@ -1,6 +1,7 @@
 //! Rows: how they are found, replaced, changed late, and what they cost.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 
 use crate::opik::json::Object;
 use crate::opik::wire::{Common, Kind, SpanOwn, Write};
+use crate::rows::Rows;
 
 /// A project's place in the list of them.
 pub(crate) type ProjectIndex = usize;
@@ -42,22 +44,30 @@ impl<T: Kind> Row<T> {
 }
 
 /// Rows in order of arrival. Within a workspace and project a row's key is its id, and for spans also the ids it names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table<T> {
-    pub(crate) rows: Vec<Row<T>>,
-    by_id: HashMap<Uuid, Vec<usize>>,
+    pub(crate) rows: Rows<Row<T>>,
+    /// A row's id stays as it is, so of its places the first is the oldest.
+    by_id: HashMap<Uuid, VecDeque<usize>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            rows: Rows::default(),
+            by_id: HashMap::new(),
+        }
+    }
 }
 
 impl<T: Kind> Table<T> {
     pub(crate) fn with_id(&self, id: Uuid) -> impl Iterator<Item = (usize, &Row<T>)> {
-        let places = self.by_id.get(&id).map(Vec::as_slice).unwrap_or_default();
-        places
-            .iter()
-            .filter_map(|place| Some((*place, self.rows.get(*place)?)))
+        let places = self.by_id.get(&id).into_iter().flatten();
+        places.filter_map(|place| Some((*place, self.rows.get(*place)?)))
     }
 
-    /// The place of a new row, or none if an old one was replaced or the old one is newer.
-    pub(crate) fn upsert(&mut self, row: Row<T>) -> Option<usize> {
+    /// Stores a row, unless the one that is there is newer: its place, and whether there was one.
+    pub(crate) fn upsert(&mut self, row: Row<T>) -> Option<(usize, bool)> {
         let same = self
             .with_id(row.id)
             .find(|(_, old)| {
@@ -65,23 +75,35 @@ impl<T: Kind> Table<T> {
             })
             .map(|(place, _)| place);
         let Some(place) = same else {
-            return Some(self.push(row));
+            return Some((self.push(row), false));
         };
-        if let Some(old) = self.rows.get_mut(place)
-            && row.updated_at >= old.updated_at
-        {
-            *old = Row {
-                created_at: old.created_at,
-                ..row
-            };
+        let old = self.rows.get_mut(place)?;
+        if row.updated_at < old.updated_at {
+            return None;
         }
-        None
+        *old = Row {
+            created_at: old.created_at,
+            ..row
+        };
+        Some((place, true))
+    }
+
+    /// Forgets the oldest row if there are more than that many.
+    pub(crate) fn pop_beyond(&mut self, max: usize) -> Option<(usize, Row<T>)> {
+        let (place, row) = self.rows.pop_beyond(max)?;
+        if let Entry::Occupied(mut places) = self.by_id.entry(row.id) {
+            places.get_mut().pop_front();
+            if places.get().is_empty() {
+                places.remove();
+            }
+        }
+        Some((place, row))
     }
 
     fn push(&mut self, row: Row<T>) -> usize {
-        let place = self.rows.len();
-        self.by_id.entry(row.id).or_default().push(place);
-        self.rows.push(row);
+        let id = row.id;
+        let place = self.rows.push(row);
+        self.by_id.entry(id).or_default().push_back(place);
         place
     }
 }
@@ -178,5 +200,36 @@ pub(crate) fn replace<T>(slot: &mut Option<T>, new: Option<T>) {
 pub(crate) fn keep<T>(slot: &mut Option<T>, old: Option<T>) {
     if slot.is_none() {
         *slot = old;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opik::wire::TraceOwn;
+
+    #[test]
+    fn nothing_is_left_of_a_row_that_is_forgotten() {
+        let body = r#"{"traces":[{"start_time":"2026-11-22T21:52:14Z"},{"start_time":"2026-11-22T21:52:14Z"}]}"#;
+        let writes = || Write::<TraceOwn>::batch(body.as_bytes()).unwrap();
+        let mut table = Table::default();
+        for _ in 0..100 {
+            for (project, write) in writes().into_iter().enumerate() {
+                let row = Row::new(write, project, Utc::now());
+                // The same id in two projects is two rows.
+                let twin = Row {
+                    project: project + 2,
+                    ..Row::new(writes().remove(0), project, Utc::now())
+                };
+                let twin = Row { id: row.id, ..twin };
+                table.upsert(row);
+                table.upsert(twin);
+            }
+            while table.pop_beyond(7).is_some() {}
+        }
+        let places: usize = table.by_id.values().map(VecDeque::len).sum();
+        assert_eq!((table.rows.len(), table.by_id.len(), places), (7, 4, 7));
+        while table.pop_beyond(0).is_some() {}
+        assert_eq!(table.by_id.len(), 0);
     }
 }

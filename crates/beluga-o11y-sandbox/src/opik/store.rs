@@ -1,5 +1,6 @@
 //! What was accepted: projects, traces and spans, with the row keys and versions of the backend.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -7,9 +8,12 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::opik::calls::{self, OfTrace};
 use crate::opik::record::{Span, Trace};
 use crate::opik::row::{ProjectIndex, Row, Table, keep, newest_of_each, replace};
 use crate::opik::wire::{Common, Kind, SpanOwn, TraceOwn, Update, Write};
+use crate::rows::Touched;
+use crate::stored::StoredCall;
 use crate::text::to_value;
 
 const DEFAULT_PROJECT: &str = "Default Project";
@@ -43,19 +47,23 @@ pub(crate) struct Store {
     traces: Table<TraceOwn>,
     spans: Table<SpanOwn>,
     /// Places of a trace's spans, by project and trace id.
-    spans_of: HashMap<(ProjectIndex, Uuid), Vec<usize>>,
+    spans_of: HashMap<(ProjectIndex, Uuid), BTreeSet<usize>>,
 }
 
 /// The rows of traces or of spans.
 pub(crate) trait Stored: Kind {
     type Record;
     const EXISTS_ELSEWHERE: &'static str;
+    /// Whether some of the rows are LLM calls.
+    const ARE_CALLS: bool;
 
     fn table(store: &Store) -> &Table<Self>;
     fn table_mut(store: &mut Store) -> &mut Table<Self>;
     fn record(store: &Store, row: &Row<Self>) -> Self::Record;
-    /// Called for every row that is new.
-    fn index(_store: &mut Store, _place: usize) {}
+    /// The trace that a span counts in.
+    fn counted_in(&self) -> Option<Uuid> {
+        None
+    }
     /// What a single create of something that exists comes to.
     fn duplicate() -> Result<(), Conflict>;
     /// Only a row of the same project is the same.
@@ -68,6 +76,7 @@ impl Stored for TraceOwn {
     type Record = Trace;
     const EXISTS_ELSEWHERE: &'static str =
         "Project name and workspace name do not match the existing trace";
+    const ARE_CALLS: bool = false;
 
     fn table(store: &Store) -> &Table<Self> {
         &store.traces
@@ -103,6 +112,7 @@ impl Stored for SpanOwn {
     type Record = Span;
     const EXISTS_ELSEWHERE: &'static str =
         "Project name and workspace name do not match the existing span";
+    const ARE_CALLS: bool = true;
 
     fn table(store: &Store) -> &Table<Self> {
         &store.spans
@@ -116,19 +126,8 @@ impl Stored for SpanOwn {
         store.span_record(row)
     }
 
-    fn index(store: &mut Store, place: usize) {
-        if let Some((project, Some(trace))) = store
-            .spans
-            .rows
-            .get(place)
-            .map(|row| (row.project, row.own.trace_id))
-        {
-            store
-                .spans_of
-                .entry((project, trace))
-                .or_default()
-                .push(place);
-        }
+    fn counted_in(&self) -> Option<Uuid> {
+        self.trace_id
     }
 
     fn duplicate() -> Result<(), Conflict> {
@@ -169,17 +168,31 @@ impl Store {
         (self.traces.rows.len(), self.spans.rows.len())
     }
 
+    /// Forgets the oldest traces, and the oldest spans, beyond that many.
+    pub(crate) fn forget_beyond(&mut self, max: usize) {
+        self.forget_rows_beyond::<TraceOwn>(max);
+        self.forget_rows_beyond::<SpanOwn>(max);
+    }
+
+    fn forget_rows_beyond<T: Stored>(&mut self, max: usize) {
+        while let Some((place, row)) = T::table_mut(self).pop_beyond(max) {
+            self.uncount(place, row.project, row.own.counted_in());
+        }
+    }
+
     /// Stores a batch: the newest version of each row stays.
     pub(crate) fn batch<T: Stored>(
         &mut self,
         workspace: &str,
         writes: Vec<Write<T>>,
         now: DateTime<Utc>,
-    ) {
+    ) -> Touched {
+        let mut touched = Touched::default();
         for write in newest_of_each(writes) {
             let project = self.project(workspace, write.common.project_name.as_deref(), now);
-            self.upsert(Row::new(write, project, now));
+            self.upsert(Row::new(write, project, now), &mut touched);
         }
+        touched
     }
 
     /// Stores one, unless it is there already.
@@ -188,29 +201,37 @@ impl Store {
         workspace: &str,
         write: Write<T>,
         now: DateTime<Utc>,
-    ) -> Result<Uuid, Conflict> {
+    ) -> Result<(Uuid, Touched), Conflict> {
+        let mut touched = Touched::default();
         let project = self.project(workspace, write.common.project_name.as_deref(), now);
         let mut row = Row::new(write, project, now);
         let id = row.id;
         let Some(place) = self.find::<T>(workspace, id, None) else {
-            self.upsert(row);
-            return Ok(id);
+            self.upsert(row, &mut touched);
+            return Ok((id, touched));
         };
         let Some(old) = T::table_mut(self).rows.get_mut(place) else {
-            return Ok(id);
+            return Ok((id, touched));
         };
         if old.project != project && !T::same_project_only() {
             return Err(Conflict(T::EXISTS_ELSEWHERE));
         }
         if !old.partial || old.project != project {
-            return T::duplicate().map(|()| id);
+            return T::duplicate().map(|()| (id, touched));
         }
         // The create that an early update was waiting for: what the update said stays.
+        let early_trace = old.own.counted_in();
         row.common.complete(std::mem::take(&mut old.common));
         row.own.complete(std::mem::take(&mut old.own));
         row.created_at = old.created_at;
+        let trace = row.own.counted_in();
         *old = row;
-        Ok(id)
+        if trace != early_trace {
+            self.uncount(place, project, early_trace);
+            self.count(place, project, trace);
+        }
+        touched.note(place, true);
+        Ok((id, touched))
     }
 
     /// Changes what is there, or notes what is not there yet.
@@ -221,7 +242,8 @@ impl Store {
         project: ProjectIndex,
         update: Update<T>,
         now: DateTime<Utc>,
-    ) -> Result<(), Conflict> {
+    ) -> Result<Touched, Conflict> {
+        let mut touched = Touched::default();
         let scope = T::same_project_only().then_some(project);
         let Some(place) = self.find::<T>(workspace, id, scope) else {
             let mut row = Row::new(
@@ -237,11 +259,11 @@ impl Store {
             row.partial = true;
             row.common
                 .merge(update.common, &update.tags_to_add, &update.tags_to_remove);
-            self.upsert(row);
-            return Ok(());
+            self.upsert(row, &mut touched);
+            return Ok(touched);
         };
         let Some(row) = T::table_mut(self).rows.get_mut(place) else {
-            return Ok(());
+            return Ok(touched);
         };
         if row.project != project {
             return Err(Conflict(T::EXISTS_ELSEWHERE));
@@ -250,7 +272,36 @@ impl Store {
         row.common
             .merge(update.common, &update.tags_to_add, &update.tags_to_remove);
         row.updated_at = now;
-        Ok(())
+        touched.note(place, true);
+        Ok(touched)
+    }
+
+    /// The LLM calls: one for each span of type `llm`, in order of arrival.
+    pub(crate) fn calls(&self) -> Vec<StoredCall> {
+        let spans = self.spans.rows.iter();
+        spans.filter_map(|span| self.call_of(span)).collect()
+    }
+
+    /// The LLM call that the span at this place is, if it is one.
+    pub(crate) fn call(&self, place: usize) -> Option<StoredCall> {
+        self.call_of(self.spans.rows.get(place)?)
+    }
+
+    fn call_of(&self, span: &Row<SpanOwn>) -> Option<StoredCall> {
+        if span.own.span_type != Some("llm") {
+            return None;
+        }
+        let mut traces = self.traces.with_id(span.own.trace_id.unwrap_or_default());
+        let trace = traces.find(|(_, trace)| trace.project == span.project);
+        let trace = trace.map(|(_, trace)| OfTrace {
+            metadata: value(trace.common.metadata.as_deref()),
+            tags: trace.common.tags.clone().unwrap_or_default(),
+            thread_id: trace.own.thread_id.clone(),
+        });
+        Some(calls::call(
+            self.span_record(span),
+            trace.unwrap_or_default(),
+        ))
     }
 
     /// All records, in order of arrival.
@@ -334,9 +385,32 @@ impl Store {
             .is_some_and(|project| project.workspace == workspace)
     }
 
-    fn upsert<T: Stored>(&mut self, row: Row<T>) {
-        if let Some(place) = T::table_mut(self).upsert(row) {
-            T::index(self, place);
+    fn upsert<T: Stored>(&mut self, row: Row<T>, touched: &mut Touched) {
+        let (project, trace) = (row.project, row.own.counted_in());
+        if let Some((place, again)) = T::table_mut(self).upsert(row) {
+            self.count(place, project, trace);
+            touched.note(place, again);
+        }
+    }
+
+    /// Notes that the span at this place belongs to a trace.
+    fn count(&mut self, place: usize, project: ProjectIndex, trace: Option<Uuid>) {
+        if let Some(trace) = trace {
+            let places = self.spans_of.entry((project, trace)).or_default();
+            places.insert(place);
+        }
+    }
+
+    /// The opposite of [`count`](Self::count).
+    fn uncount(&mut self, place: usize, project: ProjectIndex, trace: Option<Uuid>) {
+        let Some(trace) = trace else {
+            return;
+        };
+        if let Entry::Occupied(mut places) = self.spans_of.entry((project, trace)) {
+            places.get_mut().remove(&place);
+            if places.get().is_empty() {
+                places.remove();
+            }
         }
     }
 
@@ -363,12 +437,9 @@ impl Store {
 
     fn trace_record(&self, row: &Row<TraceOwn>) -> Trace {
         let (workspace, project_id, project_name) = self.workspace_and_name(row.project);
-        let spans = self
-            .spans_of
-            .get(&(row.project, row.id))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let totals = Totals::of(spans.iter().filter_map(|place| self.spans.rows.get(*place)));
+        let spans = self.spans_of.get(&(row.project, row.id));
+        let places = spans.into_iter().flatten();
+        let totals = Totals::of(places.filter_map(|place| self.spans.rows.get(*place)));
         let common = &row.common;
         Trace {
             id: row.id,
@@ -392,7 +463,7 @@ impl Store {
             duration: common.duration(),
             usage: totals.usage,
             total_estimated_cost: (totals.cost > 0.0).then(|| rounded(totals.cost)),
-            span_count: spans.len(),
+            span_count: spans.map_or(0, BTreeSet::len),
             llm_span_count: totals.llm_spans,
             providers: totals.providers.into_iter().collect(),
         }
@@ -468,4 +539,26 @@ fn rounded(cost: f64) -> f64 {
 
 fn value(raw: Option<&RawValue>) -> Option<Value> {
     raw.map(|raw| to_value(raw.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_trace_is_remembered_for_spans_that_are_forgotten() {
+        let mut store = Store::default();
+        for _ in 0..100 {
+            let span = json!({
+                "start_time": "2026-11-22T21:52:14Z", "trace_id": Uuid::now_v7(), "type": "llm", "source": "sdk",
+            });
+            let body = json!({"spans": [span, span]}).to_string();
+            let writes = Write::<SpanOwn>::batch(body.as_bytes()).unwrap();
+            store.batch("default", writes, Utc::now());
+            store.forget_beyond(5);
+        }
+        assert_eq!((store.counts(), store.spans_of.len()), ((0, 5), 3));
+        store.forget_beyond(0);
+        assert_eq!((store.counts(), store.spans_of.len()), ((0, 0), 0));
+    }
 }

@@ -1,8 +1,9 @@
 //! LLM calls in one form, and what the sandbox tells of all backends at once.
 
+use std::collections::BTreeSet;
 use std::slice;
 
-use beluga_o11y_sandbox::{Backend, Sandbox};
+use beluga_o11y_sandbox::{Backend, OpikCloud, Sandbox};
 use serde_json::{Value, json};
 
 use crate::http::{Call, id, span, trace, with};
@@ -106,6 +107,32 @@ fn how_other_providers_count_in_opik() {
         );
         assert_eq!((call.input_tokens, call.output_tokens), (None, None));
     }
+}
+
+#[test]
+fn the_environment_begins_with_opik_and_names_each_variable_once() {
+    let sandbox = Sandbox::builder()
+        .with_cloud(OpikCloud::new("k").with_workspace("w"))
+        .with_cloud(OpikCloud::new("other"))
+        .start()
+        .unwrap();
+    let all = sandbox.environment();
+    let opik = [
+        ("OPIK_URL_OVERRIDE", sandbox.opik_url()),
+        ("OPIK_API_KEY", "k".to_owned()),
+        ("OPIK_WORKSPACE", "w".to_owned()),
+    ];
+    assert_eq!(all[..3], opik);
+    let langsmith = ("LANGSMITH_ENDPOINT", sandbox.langsmith_url());
+    assert!(all.contains(&langsmith), "{all:?}");
+    let names: BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), all.len());
+    // What has no backend here is not named.
+    let langfuse = names.contains(&"LANGFUSE_BASE_URL");
+    assert_eq!(langfuse, cfg!(feature = "otlp"));
+    let own = Sandbox::start().unwrap().environment();
+    assert_eq!(own[1], ("OPIK_WORKSPACE", "default".to_owned()));
+    assert!(own.iter().all(|(name, _)| *name != "OPIK_API_KEY"));
 }
 
 #[test]

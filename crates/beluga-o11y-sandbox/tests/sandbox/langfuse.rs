@@ -23,7 +23,7 @@ fn basic(public: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{public}:{secret}")))
 }
 
-fn with_keys(call: Call) -> Call {
+pub(crate) fn with_keys(call: Call) -> Call {
     call.header(
         "Authorization",
         &basic(Sandbox::LANGFUSE_PUBLIC_KEY, Sandbox::LANGFUSE_SECRET_KEY),

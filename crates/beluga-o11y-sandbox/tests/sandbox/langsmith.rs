@@ -12,7 +12,7 @@ const START: &str = "2026-11-22T10:00:00.123456Z";
 const TIME: &str = "20261122T100000123456Z";
 
 /// A run that LangSmith takes, with every field that clients send.
-fn run() -> Value {
+pub(crate) fn run() -> Value {
     let id = id();
     json!({
         "id": id, "trace_id": id, "dotted_order": format!("{TIME}{id}"), "name": "chat gpt-4o", "run_type": "llm",
@@ -56,15 +56,15 @@ fn id_of(run: &Value) -> Uuid {
     text(run, "id").parse().unwrap()
 }
 
-fn to(call: Call) -> Call {
+pub(crate) fn to(call: Call) -> Call {
     call.header("x-api-key", "lsv2_pt_key")
 }
 
-fn post(runs: &[Value]) -> Call {
+pub(crate) fn post(runs: &[Value]) -> Call {
     to(Call::post("/langsmith/runs/batch", &json!({"post": runs})))
 }
 
-fn patch(runs: &[Value]) -> Call {
+pub(crate) fn patch(runs: &[Value]) -> Call {
     to(Call::post("/langsmith/runs/batch", &json!({"patch": runs})))
 }
 

@@ -2,12 +2,16 @@
 
 // It is always a test; that it says so lets helpers unwrap, too.
 #[cfg(test)]
+mod arrivals;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 #[cfg(feature = "otlp")]
 mod exports;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod forgetting;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

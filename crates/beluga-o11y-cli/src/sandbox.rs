@@ -1,0 +1,234 @@
+//! Plays the backends, and shows what arrives.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use beluga_o11y_sandbox::{Arrival, Backend, StoredCall};
+use chrono::{SecondsFormat, Utc};
+
+use crate::{
+    arguments::{Loudness, Sandbox},
+    human, interrupt,
+    output::{DIM, Failure, GREEN, Outcome, RED, YELLOW, width},
+};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What a line takes up besides the names of model and place.
+const COLUMNS: usize = 62;
+
+/// What the listener leaves for the command.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: AtomicU64,
+    refused: AtomicU64,
+    /// Why nothing can be printed any more.
+    error: Mutex<Option<io::Error>>,
+    broken: AtomicBool,
+}
+
+pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
+    static SEEN: Seen = Seen {
+        calls: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        error: Mutex::new(None),
+        broken: AtomicBool::new(false),
+    };
+    interrupt::handle();
+    let names = width().unwrap_or(100).saturating_sub(COLUMNS).clamp(16, 60);
+    let sandbox = beluga_o11y_sandbox::Sandbox::builder()
+        .with_port(arguments.port)
+        .with_max_calls(arguments.keep)
+        .with_request_log(100)
+        .with_listener(move |arrival| SEEN.show(&arrival, names, loudness))
+        .start()
+        .map_err(|error| not_started(&error, arguments.port))?;
+    let mut out = anstream::stdout().lock();
+    for (name, value) in sandbox.environment() {
+        writeln!(out, "export {name}={value}")?;
+    }
+    if !loudness.quiet {
+        writeln!(
+            out,
+            "{DIM}# Set these where your program runs. Python's arize-phoenix-otel also needs register(protocol=\"http/protobuf\").\n\
+             # What it holds, as JSON: http://{}/_sandbox/calls. Ctrl-C ends it.{DIM:#}\n",
+            sandbox.address()
+        )?;
+    }
+    out.flush()?;
+    drop(out);
+    while !interrupt::asked() && !SEEN.broken.load(Ordering::Relaxed) {
+        thread::sleep(LOOK_EVERY);
+    }
+    if let Some(error) = SEEN.error().take() {
+        return Err(error.into());
+    }
+    if !loudness.quiet {
+        let mut out = anstream::stdout().lock();
+        let calls = SEEN.calls.load(Ordering::Relaxed);
+        let refused = SEEN.refused.load(Ordering::Relaxed);
+        writeln!(out, "{calls} calls, {refused} requests refused")?;
+    }
+    Ok(())
+}
+
+fn not_started(error: &io::Error, port: u16) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::Settings(format!(
+            "port {port} is taken: name another one with --port, or 0 for a free one"
+        )),
+        _ => Failure::Settings(format!("cannot listen on port {port}: {error}")),
+    }
+}
+
+impl Seen {
+    fn error(&self) -> std::sync::MutexGuard<'_, Option<io::Error>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, arrival: &Arrival, names: usize, loudness: Loudness) {
+        match arrival {
+            Arrival::Call { .. } => self.calls.fetch_add(1, Ordering::Relaxed),
+            _ => self.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        if loudness.quiet || self.broken.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut out = anstream::stdout().lock();
+        let printed = print(&mut out, arrival, names, loudness).and_then(|()| out.flush());
+        if let Err(error) = printed {
+            *self.error() = Some(error);
+            self.broken.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn print(
+    out: &mut dyn Write,
+    arrival: &Arrival,
+    names: usize,
+    loudness: Loudness,
+) -> io::Result<()> {
+    let time = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = time.get(11..19).unwrap_or_default();
+    match arrival {
+        Arrival::Call { call, again } => {
+            let (style, fate) = match (&call.error, again) {
+                (Some(_), _) => (YELLOW, "error"),
+                (None, true) => (DIM, "again"),
+                (None, false) => (GREEN, "call"),
+            };
+            let tokens = format!(
+                "{} in, {} out",
+                count(call.input_tokens),
+                count(call.output_tokens)
+            );
+            let cost = call
+                .cost
+                .map(|cost| format!("${cost:.4}"))
+                .unwrap_or_default();
+            writeln!(
+                out,
+                "{DIM}{time}{DIM:#}  {style}{fate:<5}{style:#}  {:<9}  {}  {tokens:<16} {:>8} {cost:>8}",
+                name_of(call.backend),
+                fitted(&title(call), names),
+                took(call),
+            )?;
+            if let Some(error) = &call.error {
+                let kind = error.kind.as_deref().unwrap_or("error");
+                writeln!(
+                    out,
+                    "{:17}{kind}: {}",
+                    "",
+                    fitted(&error.message, names + COLUMNS - 20).trim_end()
+                )?;
+            }
+            if loudness.verbose > 0 {
+                for (label, content) in [("in", &call.input), ("out", &call.output)] {
+                    if let Some(content) = content {
+                        let text = fitted(&content.to_string(), names + COLUMNS - 23);
+                        writeln!(out, "{:17}{label:<4}{}", "", text.trim_end())?;
+                    }
+                }
+            }
+        }
+        Arrival::Refused {
+            backend,
+            method,
+            path,
+            status,
+            reason,
+        } => {
+            let backend = backend.map_or("nobody", name_of);
+            writeln!(
+                out,
+                "{DIM}{time}{DIM:#}  {RED}{status:<5}{RED:#}  {backend:<9}  {method} {path}"
+            )?;
+            if let Some(reason) = reason {
+                writeln!(out, "{:17}{reason}", "")?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn name_of(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Opik => "opik",
+        Backend::Langfuse => "langfuse",
+        Backend::Phoenix => "phoenix",
+        Backend::LangSmith => "langsmith",
+        Backend::Otlp => "otlp",
+        _ => "other",
+    }
+}
+
+fn title(call: &StoredCall) -> String {
+    let provider = call.provider.as_deref().unwrap_or_default();
+    let model = call.model.as_deref().unwrap_or_default();
+    let usual = format!("{provider}/{model}");
+    match call.name.as_deref() {
+        Some(name) if name != usual && !model.is_empty() => format!("{name} ({model})"),
+        Some(name) => name.to_owned(),
+        None => usual,
+    }
+}
+
+/// Exactly so many characters, on one line.
+fn fitted(text: &str, width: usize) -> String {
+    let shown = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    let mut fitted: String = text.chars().map(shown).take(width + 1).collect();
+    if fitted.chars().count() > width {
+        fitted = fitted.chars().take(width.saturating_sub(1)).collect();
+        fitted.push('…');
+    }
+    format!("{fitted:<width$}")
+}
+
+fn count(tokens: Option<u64>) -> String {
+    tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string())
+}
+
+fn took(call: &StoredCall) -> String {
+    let took = call
+        .end_time
+        .and_then(|end| (end - call.start_time).to_std().ok());
+    match took {
+        Some(took) if took < Duration::from_secs(1) => format!("{} ms", took.as_millis()),
+        Some(took) => human::duration(took),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,5 @@
+//! The command, run as a process as its users run it.
+
+mod replay;
+mod resume;
+mod support;
