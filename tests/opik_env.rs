@@ -7,7 +7,7 @@ use std::{
 };
 
 use beluga_o11y::{LLMCallData, TraceExporter};
-use beluga_o11y_opik::{OpikConfigError, OpikExporter};
+use beluga_o11y_opik::{OpikCheckError, OpikConfigError, OpikExporter};
 use beluga_o11y_sandbox::Sandbox;
 
 const ALL: [&str; 10] = [
@@ -203,7 +203,14 @@ fn switched_off_it_accepts_and_sends_nothing() {
                 .unwrap()
                 .is_complete()
         );
-        assert!(runtime.block_on(opik.check()).is_err());
+        for error in [
+            runtime.block_on(opik.check()).unwrap_err(),
+            runtime.block_on(opik.version()).unwrap_err(),
+            runtime.block_on(opik.is_stored(&call)).unwrap_err(),
+        ] {
+            assert!(matches!(error, OpikCheckError::Disabled), "{error}");
+        }
+        assert!(opik.sender().is_none());
     }
     assert_eq!(sandbox.request_count(), 0);
 }

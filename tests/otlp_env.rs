@@ -445,6 +445,7 @@ fn switched_off_they_accept_send_nothing_and_say_so_once() {
     let (otlp_url, phoenix_url) = (sandbox.otlp_url(), sandbox.phoenix_url());
     let langfuse_url = sandbox.langfuse_url();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let call = LLMCallData::new("openai", "gpt-4o");
     for (switch, value, who) in [
         ("BELUGA_O11Y_DISABLED", "true", "otlp langfuse phoenix"),
         ("OTEL_SDK_DISABLED", "1", "otlp"),
@@ -464,18 +465,31 @@ fn switched_off_they_accept_send_nothing_and_say_so_once() {
                     sends_nothing(name, &otlp);
                     let error = runtime.block_on(otlp.check()).unwrap_err();
                     assert!(error.to_string().contains("switched off"));
+                    assert!(otlp.sender().is_none());
                 }
                 "langfuse" => {
                     let langfuse = langfuse(&vars).unwrap();
                     sends_nothing(name, &langfuse);
-                    let error = runtime.block_on(langfuse.check()).unwrap_err();
-                    assert!(error.to_string().contains("switched off"));
+                    for error in [
+                        runtime.block_on(langfuse.check()).unwrap_err(),
+                        runtime.block_on(langfuse.version()).unwrap_err(),
+                        runtime.block_on(langfuse.is_stored(&call)).unwrap_err(),
+                    ] {
+                        assert!(error.to_string().contains("switched off"));
+                    }
+                    assert!(langfuse.sender().is_none());
                 }
                 _ => {
                     let phoenix = phoenix(&vars).unwrap();
                     sends_nothing(name, &phoenix);
-                    let error = runtime.block_on(phoenix.check()).unwrap_err();
-                    assert!(error.to_string().contains("switched off"));
+                    for error in [
+                        runtime.block_on(phoenix.check()).unwrap_err(),
+                        runtime.block_on(phoenix.version()).unwrap_err(),
+                        runtime.block_on(phoenix.is_stored(&call)).unwrap_err(),
+                    ] {
+                        assert!(error.to_string().contains("switched off"));
+                    }
+                    assert!(phoenix.sender().is_none());
                 }
             });
             assert_eq!(lines.len(), 1, "{lines:?}");

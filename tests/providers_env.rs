@@ -7,6 +7,7 @@ use std::{
 };
 
 use beluga_o11y::{CallSink, LLMCallData, Submission};
+use beluga_o11y_langsmith::{LangSmithCheckError, LangSmithExporter};
 use beluga_o11y_providers::{FromEnvError, Providers, from_env, from_env_with};
 use beluga_o11y_sandbox::{Backend, Fault, LangSmithAccount, LangfuseProject, OpikCloud, Sandbox};
 
@@ -499,4 +500,20 @@ fn the_sample_rates_of_langfuse_and_langsmith_are_their_pipelines() {
         };
         assert_eq!(stats.sampled_out, sampled_out, "{name}");
     }
+}
+
+#[test]
+fn langsmith_is_asked_nothing_when_switched_off() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let vars = [("LANGSMITH_TRACING", "false")];
+    let langsmith = with_env(&vars, LangSmithExporter::from_env).unwrap();
+    let call = LLMCallData::new("openai", "gpt-4o");
+    for error in [
+        runtime.block_on(langsmith.check()).unwrap_err(),
+        runtime.block_on(langsmith.version()).unwrap_err(),
+        runtime.block_on(langsmith.is_stored(&call)).unwrap_err(),
+    ] {
+        assert!(matches!(error, LangSmithCheckError::Disabled), "{error}");
+    }
+    assert!(langsmith.sender().is_none());
 }

@@ -35,7 +35,7 @@ async fn all_is_well_before_and_after_the_first_run() {
 #[tokio::test]
 async fn each_failure_has_a_name() {
     use LangSmithCheckError::{
-        Busy, Forbidden, KeyRefused, NotLangSmith, Refused, Unreachable, WorkspaceMissing,
+        Busy, Forbidden, KeyRefused, NotLangSmith, Refused, TooOld, Unreachable, WorkspaceMissing,
     };
     let sandbox = sandbox();
     let with = |key: &str| at(sandbox.langsmith_url()).with_api_key(key);
@@ -74,6 +74,17 @@ async fn each_failure_has_a_name() {
         fails(exporter(&sandbox)).await,
         Refused { status: 422 }
     ));
+    sandbox.inject(Fault::status(404).with_body("{}").on("/sessions"));
+    let error = fails(exporter(&sandbox)).await;
+    assert!(matches!(error, TooOld { status: 404, .. }), "{error}");
+    assert!(error.to_string().contains(" has version "), "{error}");
+    sandbox.inject(
+        Fault::status(404)
+            .with_body("<html></html>")
+            .on("/sessions"),
+    );
+    let error = fails(exporter(&sandbox)).await;
+    assert!(matches!(error, NotLangSmith { status: 404, .. }), "{error}");
     sandbox.inject(Fault::status(401).on("/info"));
     assert!(matches!(fails(exporter(&sandbox)).await, KeyRefused));
 }

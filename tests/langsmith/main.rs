@@ -4,6 +4,7 @@
 mod answers;
 mod check;
 mod delivery;
+mod stored;
 
 use std::time::Duration;
 

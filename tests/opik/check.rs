@@ -93,6 +93,15 @@ async fn what_a_server_may_answer() {
         fails(exporter(&server)).await,
         OpikCheckError::NotOpik { status: 404, .. }
     ));
+    server.inject(
+        Fault::status(404)
+            .with_body(r#"{"code":404,"message":"HTTP 404 Not Found"}"#)
+            .on("/v1/private/auth"),
+    );
+    let error = fails(exporter(&server)).await;
+    assert!(matches!(error, OpikCheckError::TooOld { status: 404, .. }));
+    let text = "opik: check: the server has version 2.2.48 and lacks the endpoint v1/private/auth (status 404)";
+    assert!(error.to_string().starts_with(text), "{error}");
     server.inject(Fault::redirect(
         "https://elsewhere.example/login?token=canary",
     ));

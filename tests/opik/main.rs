@@ -8,6 +8,7 @@ mod delivery;
 mod exact;
 mod faults;
 mod properties;
+mod stored;
 
 use std::time::Duration;
 

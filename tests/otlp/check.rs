@@ -1,3 +1,4 @@
+use beluga_o11y_http::HttpRequest;
 use beluga_o11y_otlp::OtlpCheckError;
 
 use super::*;
@@ -54,4 +55,14 @@ async fn each_failure_has_a_name() {
         fails(nobody).await,
         OtlpCheckError::Unreachable(_)
     ));
+}
+
+#[tokio::test]
+async fn the_sender_asks_for_what_there_is_no_function_for() {
+    let server = Server::start([]).await;
+    let otlp = exporter(&server);
+    let sender = otlp.sender().unwrap();
+    sender.send(HttpRequest::get("x")).await.unwrap();
+    let [request] = server.requests().try_into().unwrap();
+    assert_eq!(header(&request, "authorization"), [""; 0]);
 }

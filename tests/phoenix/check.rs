@@ -100,8 +100,12 @@ async fn each_failure_has_a_name() {
         (vec![on(VERSION, 503)], "Busy { status: 503 }"),
         (vec![version(), on(TRACES, 401)], "KeyRefused"),
         (vec![version(), on(TRACES, 403)], "KeyMayNotWrite"),
-        (vec![version(), on(TRACES, 404)], "NotPhoenix"),
-        (vec![version(), on(TRACES, 405)], "NotPhoenix"),
+        (
+            vec![version(), on(TRACES, 404)],
+            "TooOld { version: Some(\"20.26.1\"), status: 404 }",
+        ),
+        (vec![version(), on(TRACES, 405)], "TooOld"),
+        (vec![version(), answer(404).on(TRACES).html()], "NotPhoenix"),
         (vec![version(), answer(200).on(TRACES).html()], "NotPhoenix"),
         (vec![version(), on(TRACES, 503)], "Busy"),
         (

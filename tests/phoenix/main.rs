@@ -6,6 +6,7 @@ mod answering;
 mod answers;
 mod check;
 mod delivery;
+mod stored;
 
 use answering::*;
 use beluga_o11y_phoenix::{PhoenixExporter, PhoenixExporterBuilder};

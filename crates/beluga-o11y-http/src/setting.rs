@@ -118,8 +118,8 @@ fn masked(secret: &str) -> String {
     HIDDEN.chars().chain(end).collect()
 }
 
-/// Where the settings of one source, such as the environment, came from: the origin of each setting that has a value there, by
-/// the setting's name.
+/// Where the settings of one source, such as the environment, came from: the origin of each setting that has a value
+/// there, by the setting's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(BTreeMap<&'static str, Origin>);
 
@@ -134,7 +134,8 @@ impl Origins {
         self.note(setting, Origin::Code);
     }
 
-    /// Reads the first of these variables that is set, as [`Env::first`] does, and notes it as where a setting came from.
+    /// Reads the first of these variables that is set, as [`Env::first`] does, and notes it as where a setting came
+    /// from.
     ///
     /// # Errors
     ///

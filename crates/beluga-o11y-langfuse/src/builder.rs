@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use beluga_o11y_http::{HttpSenderBuilder, SecretHeaderValue, Setting, not_blank};
 use beluga_o11y_otlp::{Attributes, OtlpTraces};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
     LangfuseConfig, LangfuseConfigError, LangfuseExporter,
@@ -142,9 +142,9 @@ impl LangfuseExporterBuilder {
 
     beluga_o11y_http::http_settings!(http);
 
-    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
-    /// who look for why calls go elsewhere. No secret is shown. It answers too if a key is missing or an off switch is on. With
-    /// an off switch in the environment the rest of it is not read, so it does not count.
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for
+    /// people who look for why calls go elsewhere. No secret is shown. It answers too if a key is missing or an off
+    /// switch is on. With an off switch in the environment the rest of it is not read, so it does not count.
     ///
     /// # Errors
     ///
@@ -173,11 +173,10 @@ impl LangfuseExporterBuilder {
             return Err(LangfuseConfigError::InvalidEnvironment);
         }
         let release = not_blank("release", settings.release.clone())?;
-        let authorization =
-            match authorization(settings.public_key.clone(), settings.secret_key.clone()) {
-                Err(_) if disabled => None,
-                authorization => Some(authorization?),
-            };
+        let authorization = match authorization(settings.keys()) {
+            Err(_) if disabled => None,
+            authorization => Some(authorization?),
+        };
         let timeout = settings.timeout();
         let mut ambient = HttpSenderBuilder::default();
         if let Some(gzip) = settings.gzip {
@@ -229,21 +228,12 @@ impl LangfuseExporterBuilder {
 
 /// `Basic`, with the public key as the user and the secret key as the password.
 fn authorization(
-    public_key: Option<String>,
-    secret_key: Option<SecretString>,
+    keys: (Option<&str>, Option<&str>),
 ) -> Result<SecretHeaderValue, LangfuseConfigError> {
-    let public = public_key.unwrap_or_default();
-    let public = public.trim();
-    let secret = secret_key.unwrap_or_default();
-    let secret = secret.expose_secret().trim();
+    let public = keys.0.ok_or(LangfuseConfigError::MissingPublicKey)?;
+    let secret = keys.1.ok_or(LangfuseConfigError::MissingSecretKey)?;
     if public.starts_with("sk-") && secret.starts_with("pk-") {
         return Err(LangfuseConfigError::SwappedKeys);
-    }
-    if public.is_empty() {
-        return Err(LangfuseConfigError::MissingPublicKey);
-    }
-    if secret.is_empty() {
-        return Err(LangfuseConfigError::MissingSecretKey);
     }
     if public.contains(':') {
         return Err(LangfuseConfigError::InvalidPublicKey);

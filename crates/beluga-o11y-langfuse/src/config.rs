@@ -171,6 +171,16 @@ impl Layer {
         self.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)
     }
 
+    /// The public key and the secret one, as far as they are there.
+    pub(crate) fn keys(&self) -> (Option<&str>, Option<&str>) {
+        let secret = self.secret_key.as_ref().map(ExposeSecret::expose_secret);
+        let [public, secret] = [self.public_key.as_deref(), secret].map(|key| {
+            let key = key.map(str::trim);
+            key.filter(|key| !key.is_empty())
+        });
+        (public, secret)
+    }
+
     /// Below the base URL.
     pub(crate) fn path(&self) -> &str {
         self.path.as_deref().unwrap_or(DEFAULT_PATH)
@@ -183,17 +193,12 @@ impl Layer {
     /// All that says where calls go, with its defaults; `headers` are those that were set in code.
     pub(crate) fn settings(&self, headers: usize) -> Vec<Setting> {
         let origins = &self.origins;
-        let trimmed = |value: Option<&str>| {
-            let value = value.map(str::trim).filter(|value| !value.is_empty());
-            value.map(str::to_owned)
-        };
-        let public_key = trimmed(self.public_key.as_deref());
-        let secret_key = trimmed(self.secret_key.as_ref().map(ExposeSecret::expose_secret));
+        let (public_key, secret_key) = self.keys();
         vec![
             Setting::url(name::BASE_URL, self.base_url(), origins.of(name::BASE_URL)),
             origins.setting(name::PATH, Some(self.path())),
-            origins.secret(name::PUBLIC_KEY, public_key.as_deref()),
-            origins.secret(name::SECRET_KEY, secret_key.as_deref()),
+            origins.secret(name::PUBLIC_KEY, public_key),
+            origins.secret(name::SECRET_KEY, secret_key),
             origins.setting(
                 name::ENVIRONMENT,
                 self.environment.as_deref().map(str::trim),

@@ -108,8 +108,8 @@ impl LangfuseExporter {
         check::version(&self.0.config, &self.0.traces).await
     }
 
-    /// Asks Langfuse whether it has stored a call. It stores a little after it has answered, so `false` means: not yet, or
-    /// never.
+    /// Asks Langfuse whether it has stored a call. It stores a little after it has answered, so `false` means: not
+    /// yet, or never.
     ///
     /// # Errors
     ///

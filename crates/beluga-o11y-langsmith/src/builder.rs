@@ -175,9 +175,9 @@ impl LangSmithExporterBuilder {
                clients send to it unpacked."
     );
 
-    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
-    /// who look for why calls go elsewhere. No secret is shown. It answers too if the key is missing or an off switch is on. With
-    /// an off switch in the environment the rest of it is not read, so it does not count.
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for
+    /// people who look for why calls go elsewhere. No secret is shown. It answers too if the key is missing or an off
+    /// switch is on. With an off switch in the environment the rest of it is not read, so it does not count.
     ///
     /// # Errors
     ///
@@ -553,6 +553,16 @@ mod tests {
         assert_eq!(
             last.as_deref(),
             Some("switched off by: LANGCHAIN_TRACING (LANGCHAIN_TRACING)")
+        );
+        // In quotes there is nothing, so nobody set it.
+        let nothing = [("LANGSMITH_ENDPOINT", "''"), ("LANGSMITH_API_KEY", "\"\"")];
+        let shown = lines(&with_vars(builder(), &nothing));
+        assert_eq!(
+            shown[..2],
+            [
+                "base URL: https://api.smith.langchain.com (default)",
+                "API key: - (default)"
+            ]
         );
         let bad = with_vars(builder(), &[("LANGSMITH_HIDE_INPUTS", "x")]);
         assert!(bad.settings().is_err());

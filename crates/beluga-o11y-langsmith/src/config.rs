@@ -212,10 +212,15 @@ pub(crate) fn read(env: Env<'_>) -> Result<Layer, EnvError> {
         });
     }
     let mut unquoted = |setting, names: [&'static str; 2]| -> Result<Option<String>, EnvError> {
-        let value = origins.first(setting, env, &names)?;
-        Ok(value
-            .map(|value| unquote(&value).to_owned())
-            .filter(|value| !value.is_empty()))
+        let Some((name, value)) = env.first(&names)? else {
+            return Ok(None);
+        };
+        let value = unquote(&value);
+        if value.is_empty() {
+            return Ok(None);
+        }
+        origins.note(setting, Origin::Variable(name));
+        Ok(Some(value.to_owned()))
     };
     let switch = |names: [&str; 2]| match env.first(&names)? {
         Some((name, _)) => env.switch(name),

@@ -82,8 +82,9 @@ impl LangSmithExporter {
         &self.inner.config
     }
 
-    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
-    /// function for: requests made with it carry the headers that were set and, since it is a header too (`x-api-key`), the key.
+    /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has
+    /// no function for: requests made with it carry the headers that were set and, since it is a header too
+    /// (`x-api-key`), the key.
     pub fn sender(&self) -> Option<&HttpSender> {
         self.inner.sender.as_ref()
     }
@@ -97,8 +98,8 @@ impl LangSmithExporter {
         check::version(self.asked()?, &self.inner.config).await
     }
 
-    /// Asks LangSmith whether it has stored a call. It stores a little after it has answered, so `false` means: not yet,
-    /// or never.
+    /// Asks LangSmith whether it has stored a call. It stores a little after it has answered, so `false` means: not
+    /// yet, or never.
     ///
     /// # Errors
     ///

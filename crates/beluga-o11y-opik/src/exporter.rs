@@ -101,8 +101,8 @@ impl OpikExporter {
     /// Asks Opik whether it has stored a call, its trace and its span. It stores a little after it has answered, so
     /// `false` means: not yet, or never.
     ///
-    /// A call whose id is not of version 7, or is older than 23 hours, is sent under an id that changes every 22 hours; it is
-    /// looked for under the one that it would be sent with now.
+    /// A call whose id is not of version 7, or is older than 23 hours, is sent under an id that changes every 22
+    /// hours; it is looked for under the one that it would be sent with now.
     ///
     /// # Errors
     ///

@@ -158,9 +158,9 @@ impl OtlpExporterBuilder {
 
     beluga_o11y_http::http_settings!(http);
 
-    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for people
-    /// who look for why calls go elsewhere. No secret is shown. It answers too if credentials are missing or an off switch is on. With
-    /// an off switch in the environment the rest of it is not read, so it does not count.
+    /// What the settings come to so far, by the rules of [`build`](Self::build), and where each comes from: for
+    /// people who look for why calls go elsewhere. No secret is shown. It answers too if credentials are missing or
+    /// an off switch is on. With an off switch in the environment the rest of it is not read, so it does not count.
     ///
     /// # Errors
     ///

@@ -28,7 +28,8 @@ pub(crate) fn span_id(call: &LLMCallData) -> Option<[u8; 8]> {
     id.last_chunk().copied().filter(|id| *id != [0; 8])
 }
 
-/// The ids that the span of a call is sent with, its trace's and its own, in hexadecimal as servers show them: to ask for it.
+/// The ids that the span of a call is sent with, its trace's and its own, in hexadecimal as servers show them: to ask
+/// for it.
 ///
 /// `None` for a call that cannot be sent, because the last 8 bytes of its id are zero.
 pub fn wire_ids(call: &LLMCallData) -> Option<(String, String)> {

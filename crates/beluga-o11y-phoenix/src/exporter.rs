@@ -120,8 +120,8 @@ impl PhoenixExporter {
         Ok(Some(version))
     }
 
-    /// Asks Phoenix whether it has stored a call in the project that is set. It stores a little after it has answered, so `false` means: not yet, or
-    /// never.
+    /// Asks Phoenix whether it has stored a call in the project that is set. It stores a little after it has
+    /// answered, so `false` means: not yet, or never.
     ///
     /// # Errors
     ///

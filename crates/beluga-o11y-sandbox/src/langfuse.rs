@@ -148,8 +148,8 @@ impl Langfuse {
         Ok(queued(project, &public_key))
     }
 
-    /// `GET /api/public/v2/observations`: those of the project, of one trace and from one time to another if they are named,
-    /// with the groups of fields that are asked for, as far as they are large.
+    /// `GET /api/public/v2/observations`: those of the project, of one trace and from one time to another if they are
+    /// named, with the groups of fields that are asked for, as far as they are large.
     fn observations(&self, request: &Arrived<'_>) -> Result<Answer, Answer> {
         let (project, _) = self.projects.authenticate(request)?;
         let trace = query_value(request.query(), "traceId");
