@@ -73,19 +73,45 @@ impl fmt::Debug for DeadLetter {
 
 impl Serialize for DeadLetter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Line {
+            time: self.time,
+            exporter: self.error.exporter(),
+            reason: &self.reason.to_string(),
+            error: &self.error.to_string(),
+            status: self.error.status(),
+            response: self.error.response_snippet(),
+            record: Some(&self.call),
+        }
+        .serialize(serializer)
+    }
+}
+
+/// The JSON form of a dead letter, wherever it comes from.
+pub(crate) struct Line<'a> {
+    pub(crate) time: DateTime<Utc>,
+    pub(crate) exporter: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) error: &'a str,
+    pub(crate) status: Option<u16>,
+    pub(crate) response: Option<&'a str>,
+    pub(crate) record: Option<&'a LLMCallData>,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let time = self.time.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("time", &time)?;
-        map.serialize_entry("exporter", self.error.exporter())?;
-        map.serialize_entry("reason", &self.reason)?;
-        map.serialize_entry("error", &self.error.to_string())?;
-        if let Some(status) = self.error.status() {
+        map.serialize_entry("exporter", self.exporter)?;
+        map.serialize_entry("reason", self.reason)?;
+        map.serialize_entry("error", self.error)?;
+        if let Some(status) = self.status {
             map.serialize_entry("status", &status)?;
         }
-        if let Some(response) = self.error.response_snippet() {
+        if let Some(response) = self.response {
             map.serialize_entry("response", response)?;
         }
-        map.serialize_entry("record", &*self.call)?;
+        map.serialize_entry("record", &self.record)?;
         map.end()
     }
 }

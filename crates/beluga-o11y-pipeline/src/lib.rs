@@ -65,5 +65,8 @@ pub use builder::{Overflow, Oversize, PipelineBuilder, PipelineError};
 pub use dead_letter::{DeadLetter, LossReason};
 pub use pipeline::{FlushGuard, Pipeline};
 #[cfg(feature = "spool")]
-pub use spool::{Durability, Spool};
+pub use spool::{
+    Durability, Spool, SpoolDirectory, SpoolError, SpoolFile, SpoolSummary, SpooledCalls,
+    SpooledDeadLetter, SpooledDeadLetters,
+};
 pub use stats::{Dropped, FlushReport, PipelineStats, Refused, SpoolStats};

@@ -19,7 +19,13 @@ use store::Letter;
 mod desk;
 mod directory;
 mod keeper;
+mod look;
 mod store;
+
+pub use look::{
+    SpoolDirectory, SpoolError, SpoolFile, SpoolSummary, SpooledCalls, SpooledDeadLetter,
+    SpooledDeadLetters,
+};
 
 /// The spool of a pipeline, as the pipeline sees it.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 /// The directory of one exporter.
@@ -214,10 +215,8 @@ impl Claim {
                 other => other?,
             },
         };
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
+        if !take(&lock)? {
+            return Ok(None);
         }
         // Whoever held it may have removed it before letting go: then this is the lock of nothing.
         let same = is_at(&lock, &lock_path);
@@ -231,7 +230,6 @@ impl Claim {
 
     /// Whether the file is empty and its log is not. No process leaves it like that: the log comes after the first page.
     pub(super) fn has_lost_all_but_its_log(&self) -> bool {
-        let length = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         length(&self.path) == 0 && length(&with_suffix(&self.path, "-wal")) > 0
     }
 
@@ -260,6 +258,51 @@ impl Claim {
     }
 }
 
+/// Takes a lock, unless a process holds it. Those who only look whether somebody does hold it too, together and for a
+/// moment: they are waited for.
+fn take(lock: &File) -> io::Result<bool> {
+    const TRIES: usize = 50;
+    const MOMENT: Duration = Duration::from_millis(2);
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if is_taken(lock)? {
+            return Ok(false);
+        }
+        thread::sleep(MOMENT);
+    }
+    Ok(false)
+}
+
+/// Whether somebody holds that lock for themselves.
+fn is_taken(lock: &File) -> io::Result<bool> {
+    match lock.try_lock_shared() {
+        Ok(()) => lock.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether a process holds that file, seen from outside.
+pub(super) fn is_in_use(path: &Path) -> io::Result<bool> {
+    let lock = path.with_extension("lock");
+    // Opening anything else might wait for ever.
+    match fs::symlink_metadata(&lock) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    match File::open(&lock) {
+        Ok(lock) => is_taken(&lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn unfit(path: &Path, problem: &str) -> DirectoryError {
     DirectoryError::Unfit {
         path: path.to_owned(),
@@ -282,6 +325,27 @@ fn file_name_of(exporter: &str) -> String {
     } else {
         name
     }
+}
+
+/// The exporter whose directory has that name, if it is the name of one.
+pub(super) fn exporter_of(file_name: &str) -> Option<String> {
+    if file_name == "%" {
+        return Some(String::new());
+    }
+    let mut bytes = Vec::new();
+    let mut rest = file_name.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    let exporter = String::from_utf8(bytes).ok()?;
+    // Each exporter has one name only.
+    (file_name_of(&exporter) == file_name).then_some(exporter)
 }
 
 fn make(path: &Path, parents: bool) -> io::Result<()> {
@@ -329,14 +393,19 @@ fn is_at(file: &File, path: &Path) -> bool {
     there.is_ok_and(|there| file.metadata().is_ok_and(|ours| is_same(&there, &ours)))
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// Nothing if it is not there.
+pub(super) fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -404,6 +473,22 @@ mod tests {
             ("", "%"),
         ] {
             assert_eq!(file_name_of(exporter), name);
+            assert_eq!(exporter_of(name).as_deref(), Some(exporter));
+        }
+        for other in [
+            "Opik",
+            "lost+found",
+            ".git",
+            "a%",
+            "a%4",
+            "%4f",
+            "%+4",
+            "%61",
+            "%FF",
+            "%%",
+            "",
+        ] {
+            assert_eq!(exporter_of(other), None, "{other}");
         }
     }
 
@@ -438,6 +523,36 @@ mod tests {
         drop((claim, other));
     }
 
+    /// One who looks at the wrong moment must not keep a file from the next process.
+    #[test]
+    fn who_only_looks_is_waited_for() {
+        let root = TempDir::new().unwrap();
+        let directory = Directory::prepare(root.path(), "x").unwrap();
+        let claim = directory.create().unwrap();
+        let path = claim.path().to_owned();
+        assert!(is_in_use(&path).unwrap());
+        drop(claim);
+        assert!(!is_in_use(&path).unwrap());
+        let looker = File::open(path.with_extension("lock")).unwrap();
+        looker.try_lock_shared().unwrap();
+        assert!(!is_in_use(&path).unwrap());
+        thread::scope(|scope| {
+            let claim = scope.spawn(|| directory.claim(path.clone()).unwrap());
+            thread::sleep(Duration::from_millis(20));
+            drop(looker);
+            assert!(claim.join().unwrap().is_some());
+        });
+        // All look all the time, and still each that wants it gets it.
+        thread::scope(|scope| {
+            let lookers: Vec<_> = (0..2)
+                .map(|_| scope.spawn(|| (0..2000).for_each(|_| drop(is_in_use(&path)))))
+                .collect();
+            while lookers.iter().any(|looker| !looker.is_finished()) {
+                assert!(directory.claim(path.clone()).unwrap().is_some());
+            }
+        });
+    }
+
     #[cfg(unix)]
     #[test]
     fn what_belongs_to_another_user_is_left_alone() {
@@ -469,6 +584,15 @@ mod tests {
             let names = (file_name_of(&one), file_name_of(&other));
             prop_assert_eq!(one == other, names.0.eq_ignore_ascii_case(&names.1));
             prop_assert!(!names.0.contains(['/', '\\', '.', '\0', ':']));
+        }
+
+        #[test]
+        fn the_name_of_a_file_tells_the_exporter(exporter in ".{0,12}", other in "[a-zA-Z0-9%./_-]{0,12}") {
+            prop_assert_eq!(exporter_of(&file_name_of(&exporter)), Some(exporter));
+            // Only what is the name of one.
+            if let Some(exporter) = exporter_of(&other) {
+                prop_assert_eq!(file_name_of(&exporter), other);
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use beluga_o11y::ExportError;
 use super::{
     desk::{Desk, News, Range, now},
     directory::{Claim, Directory, DirectoryError, InUse},
-    store::{Contents, Letter, Store, StoreError, Stored},
+    store::{Contents, Letter, Store, StoreError, Stored, Table},
 };
 use crate::{
     LossReason,
@@ -996,7 +996,7 @@ impl Keeper {
         let asked = std::mem::take(&mut self.desk.lock().send_again);
         if asked {
             // Those that die from now on are not meant.
-            match own.side.last_dead_letter() {
+            match own.side.last(Table::DeadLetters) {
                 Ok(last) => self.reviving = last,
                 Err(error) => {
                     self.desk.lock().send_again = true;

@@ -8,7 +8,8 @@ use std::{
     io::{self, Read},
     ops::RangeInclusive,
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use beluga_o11y::LLMCallData;
@@ -77,6 +78,36 @@ pub(super) struct Stored {
     pub(super) bytes: usize,
 }
 
+/// A dead letter as it is read.
+#[derive(Debug)]
+pub(super) struct StoredLetter {
+    pub(super) id: i64,
+    pub(super) time: i64,
+    pub(super) reason: String,
+    pub(super) error: String,
+    pub(super) status: Option<u16>,
+    pub(super) response: Option<String>,
+    pub(super) send_again: bool,
+    /// Nothing if it is not what was written.
+    pub(super) call: Option<LLMCallData>,
+}
+
+/// What a file has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Table {
+    Calls,
+    DeadLetters,
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+}
+
 /// The calls of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Contents {
@@ -139,8 +170,47 @@ impl Store {
         // As far as one can tell without SQLite, which would leave its traces.
         check_header(path)?;
         let store = Self::connect(path, durability, wait)?;
+        if !store.has_tables()? {
+            return Ok(None);
+        }
+        store.use_log()?;
+        Ok(Some(store))
+    }
+
+    /// Opens a file to look at it, beside the process that it belongs to, and neither copies nor deletes its log. Nothing
+    /// if it was only just made.
+    pub(super) fn look(path: &Path, writes: bool) -> Result<Option<Self>> {
+        /// Whoever looks has the time.
+        const WAIT: Duration = Duration::from_secs(5);
+        // Not its header, as others do: to close the file would free all locks that a pipeline of this process has on it.
+        let store = if writes {
+            let store = Self::connect(path, Durability::Process, WAIT)?;
+            store.leave_log()?;
+            store
+        } else {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX
+                | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(WAIT)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.execute_batch(
+                "PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON",
+            )?;
+            Self { connection }
+        };
+        match store.has_tables() {
+            Ok(has_tables) => Ok(has_tables.then_some(store)),
+            // Its process ended while it made the file: later there is a log instead of a journal.
+            Err(StoreError::Sqlite(error)) if is_half_made(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it is more than only just made, if it is one of ours.
+    fn has_tables(&self) -> Result<bool> {
         let pragma = |name| {
-            let value: i64 = store
+            let value: i64 = self
                 .connection
                 .pragma_query_value(None, name, |row| row.get(0))?;
             Ok::<_, StoreError>(value)
@@ -148,15 +218,13 @@ impl Store {
         let id = pragma("application_id")?;
         let version = pragma("user_version")?;
         let tables: i64 =
-            store
-                .connection
+            self.connection
                 .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         if tables == 0 && version == 0 && (id == 0 || id == APPLICATION_ID) {
-            return Ok(None);
+            return Ok(false);
         }
         check_ids(id, version)?;
-        store.use_log()?;
-        Ok(Some(store))
+        Ok(true)
     }
 
     /// A second connection to the same file.
@@ -334,14 +402,15 @@ impl Store {
         most: usize,
         most_bytes: usize,
     ) -> (Vec<Stored>, Result<()>) {
-        let mut stored = Vec::new();
-        let result = self.read_into(&mut stored, ids, most, most_bytes);
-        (stored, result)
+        let mut raw = Vec::new();
+        let result = self.read_into(&mut raw, ids, most, most_bytes);
+        // Only now, when nothing is read any more: the log cannot begin anew meanwhile.
+        (raw.into_iter().map(RawCall::parse).collect(), result)
     }
 
     fn read_into(
         &self,
-        stored: &mut Vec<Stored>,
+        raw: &mut Vec<RawCall>,
         ids: &RangeInclusive<i64>,
         most: usize,
         most_bytes: usize,
@@ -352,9 +421,9 @@ impl Store {
         let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
-            let call = stored_call(row)?;
-            bytes += call.bytes;
-            stored.push(call);
+            let call = RawCall::read(row)?;
+            bytes += call.record.bytes();
+            raw.push(call);
             if bytes >= most_bytes {
                 break;
             }
@@ -381,6 +450,129 @@ impl Store {
             .prepare_cached(sql)?
             .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
+    }
+
+    /// How many rows a table has, and the earliest of their times. They are counted a few at a time, with pauses: the log
+    /// of the process that writes to the file cannot begin anew while somebody reads.
+    pub(super) fn tally(&self, table: Table) -> Result<(u64, Option<i64>)> {
+        const AT_ONCE: i64 = 1000;
+        let table = table.name();
+        let sql = format!(
+            "SELECT count(*), max(id), min(time)
+                FROM (SELECT id, time FROM {table} WHERE id > ?1 ORDER BY id LIMIT {AT_ONCE})"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let (mut after, mut all, mut earliest) = (i64::MIN, 0, None);
+        loop {
+            let began = Instant::now();
+            let (count, last, time) = statement.query_row([after], |row| {
+                // A garbled row may hold anything.
+                let time = row.get::<_, Option<i64>>(2).unwrap_or_default();
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, time))
+            })?;
+            all += count.unsigned_abs();
+            earliest = earliest.into_iter().chain(time).min();
+            match last {
+                // Pages that do not belong together may go round for ever.
+                Some(last) if count == AT_ONCE && last > after => after = last,
+                _ => return Ok((all, earliest)),
+            }
+            thread::sleep(began.elapsed());
+        }
+    }
+
+    /// The id of the last row of a table.
+    pub(super) fn last(&self, table: Table) -> Result<Option<i64>> {
+        let sql = format!("SELECT max(id) FROM {}", table.name());
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok(statement.query_row([], |row| row.get(0))?)
+    }
+
+    /// Reads dead letters with ids in that range, until there are so many, or so many bytes of records.
+    pub(super) fn letters(
+        &self,
+        ids: &RangeInclusive<i64>,
+        most: usize,
+        most_bytes: usize,
+    ) -> (Vec<StoredLetter>, Result<()>) {
+        let mut raw = Vec::new();
+        let result = self.letters_into(&mut raw, ids, most, most_bytes);
+        let parse = |(letter, record): (_, RawRecord)| StoredLetter {
+            call: record.parse(0),
+            ..letter
+        };
+        (raw.into_iter().map(parse).collect(), result)
+    }
+
+    fn letters_into(
+        &self,
+        raw: &mut Vec<(StoredLetter, RawRecord)>,
+        ids: &RangeInclusive<i64>,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<()> {
+        let sql = "SELECT id, time, reason, error, status, response, send_again, accepted, format, checksum, record
+            FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
+        let mut bytes = 0;
+        while let Some(row) = rows.next()? {
+            let record = RawRecord::read(row, [7, 8, 9, 10])?;
+            bytes += record.bytes();
+            raw.push((stored_letter(row)?, record));
+            if bytes >= most_bytes {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many dead letters somebody wants to be sent again.
+    pub(super) fn dead_letters_to_send(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM dead_letters WHERE send_again = 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let count: i64 = statement.query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Marks the first dead letters with ids in that range to be sent again, so many or so many bytes of them: what is
+    /// marked is written anew. Returns the last one that was looked at, and how many up to it are marked.
+    pub(super) fn mark_to_send(
+        &self,
+        ids: &RangeInclusive<i64>,
+        most: usize,
+        most_bytes: i64,
+    ) -> Result<Option<(i64, u64)>> {
+        let mut last = None;
+        let mut count: i64 = 0;
+        self.all_or_nothing(|| {
+            let sql = "SELECT id, length(record) FROM dead_letters WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let limit = i64::try_from(most).unwrap_or(i64::MAX);
+            let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                last = Some(row.get(0)?);
+                bytes += row.get::<_, i64>(1).unwrap_or_default();
+                if bytes >= most_bytes {
+                    break;
+                }
+            }
+            drop(rows);
+            let Some(last) = last else { return Ok(()) };
+            self.connection
+                .prepare_cached(
+                    "UPDATE dead_letters SET send_again = 1
+                        WHERE id BETWEEN ?1 AND ?2 AND send_again <> 1 AND reason <> 'damaged'",
+                )?
+                .execute([*ids.start(), last])?;
+            let sql = "SELECT count(*) FROM dead_letters WHERE id BETWEEN ?1 AND ?2 AND send_again = 1";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            count = statement.query_row([*ids.start(), last], |row| row.get(0))?;
+            Ok(())
+        })?;
+        Ok(last.map(|last| (last, count.unsigned_abs())))
     }
 
     /// Whether any calls are left.
@@ -457,13 +649,6 @@ impl Store {
             Ok((row.get(0)?, values.collect::<rusqlite::Result<_>>()?))
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    /// The id of the last dead letter.
-    pub(super) fn last_dead_letter(&self) -> Result<Option<i64>> {
-        let sql = "SELECT max(id) FROM dead_letters";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// Makes calls again of dead letters, with ids from `next_id` on: of those up to an id, or of those that somebody
@@ -620,28 +805,82 @@ impl Letter {
     }
 }
 
-fn stored_call(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
-    let id = row.get(0)?;
-    // A garbled row may hold anything.
-    let number = |column| row.get::<_, i64>(column);
-    let record = row.get_ref(4)?.as_blob();
-    let (Ok(time), Ok(format), Ok(sum), Ok(record)) = (number(1), number(2), number(3), record)
-    else {
-        return Ok(Stored {
+/// A call as it is in the file.
+struct RawCall {
+    id: i64,
+    record: RawRecord,
+}
+
+/// A record as it is in the file. Nothing if it is garbled: then it may hold anything.
+struct RawRecord(Option<(i64, i64, i64, Vec<u8>)>);
+
+impl RawRecord {
+    /// From the columns with its time, format, checksum and bytes.
+    fn read(row: &SqlRow<'_>, [time, format, sum, bytes]: [usize; 4]) -> rusqlite::Result<Self> {
+        let number = |column| row.get::<_, i64>(column);
+        let record = row.get_ref(bytes)?.as_blob();
+        Ok(Self(
+            match (number(time), number(format), number(sum), record) {
+                (Ok(time), Ok(format), Ok(sum), Ok(record)) => {
+                    Some((time, format, sum, record.to_vec()))
+                }
+                _ => None,
+            },
+        ))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |(.., record)| record.len())
+    }
+
+    /// The call, if it is what was written.
+    fn parse(&self, id: i64) -> Option<LLMCallData> {
+        let (time, format, sum, record) = self.0.as_ref()?;
+        let sound = *format == FORMAT && *sum == checksum(id, *time, *format, record);
+        sound.then(|| serde_json::from_slice(record).ok()).flatten()
+    }
+}
+
+impl RawCall {
+    fn read(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            record: RawRecord::read(row, [1, 2, 3, 4])?,
+        })
+    }
+
+    fn parse(self) -> Stored {
+        let Self { id, record } = self;
+        Stored {
             id,
-            time: 0,
-            call: None,
-            bytes: 0,
-        });
-    };
-    let sound = format == FORMAT && sum == checksum(id, time, format, record);
-    let call = sound.then(|| serde_json::from_slice(record).ok()).flatten();
-    Ok(Stored {
-        id,
-        time,
-        call,
-        bytes: record.len(),
+            time: record.0.as_ref().map_or(0, |(time, ..)| *time),
+            call: record.parse(id),
+            bytes: record.bytes(),
+        }
+    }
+}
+
+/// All but its call.
+fn stored_letter(row: &SqlRow<'_>) -> rusqlite::Result<StoredLetter> {
+    // A garbled row may hold anything.
+    let number = |column| row.get::<_, i64>(column).ok();
+    let text = |column| row.get::<_, String>(column).ok();
+    Ok(StoredLetter {
+        id: row.get(0)?,
+        time: number(1).unwrap_or_default(),
+        reason: text(2).unwrap_or_default(),
+        error: text(3).unwrap_or_default(),
+        status: number(4).and_then(|status| u16::try_from(status).ok()),
+        response: text(5),
+        send_again: number(6) == Some(1),
+        call: None,
     })
+}
+
+/// SQLite would have to write in order to read.
+fn is_half_made(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 /// Of all that a row says.
