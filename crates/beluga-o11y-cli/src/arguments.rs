@@ -314,7 +314,7 @@ pub(crate) enum Spool {
     /// Delivers what ended programs have left
     ///
     /// Files that a running program has are left to it.
-    Drain(SpoolDrain),
+    Drain(Box<SpoolDrain>),
 
     /// Writes the calls that wait to standard output, as JSON Lines
     Export(SpoolFilter),

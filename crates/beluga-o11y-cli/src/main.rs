@@ -14,13 +14,14 @@ mod runtime;
 mod sandbox;
 mod screen;
 mod send;
+mod spool;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use arguments::{Arguments, Command};
-use output::{Failure, Outcome};
+use output::Outcome;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -39,6 +40,6 @@ fn run(arguments: Arguments) -> Outcome {
         Command::Send(send) => send::run(send, arguments.loudness),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { dir } => manual::pages(dir.as_deref()),
-        _ => Err(Failure::settings("not yet")),
+        Command::Spool(spool) => spool::run(spool, arguments.loudness),
     }
 }

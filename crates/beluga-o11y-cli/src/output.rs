@@ -120,3 +120,12 @@ pub(crate) fn wrap(text: &str, beside: usize) -> Vec<String> {
         .map(Cow::into_owned)
         .collect()
 }
+
+/// A table's text, without blanks at the ends of lines.
+pub(crate) fn trimmed(table: &Table) -> String {
+    let lines: Vec<_> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    lines.join("\n")
+}

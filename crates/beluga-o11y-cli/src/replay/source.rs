@@ -67,7 +67,7 @@ impl Source {
             Self::StandardInput => None,
             Self::File(path) => {
                 let metadata = path.metadata().ok()?;
-                metadata.is_file().then(|| metadata.len())
+                metadata.is_file().then_some(metadata.len())
             }
         }
     }

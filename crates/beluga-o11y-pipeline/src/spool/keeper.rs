@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
@@ -57,8 +58,10 @@ pub(super) struct Keeper {
     warned_at: Option<Instant>,
     /// Whether the trouble that there is was told of.
     warned: bool,
-    /// Dead letters up to this one are being made calls again.
-    reviving: Option<i64>,
+    /// These dead letters are being made calls again.
+    reviving: Option<RangeInclusive<i64>>,
+    /// What ended processes have left was taken over, and nobody was told yet.
+    adopted: bool,
     timers: Timers,
 }
 
@@ -117,6 +120,7 @@ impl Keeper {
             warned_at: None,
             warned: false,
             reviving: None,
+            adopted: false,
             timers: Timers {
                 adopt: now,
                 expire: now,
@@ -162,9 +166,11 @@ impl Keeper {
             self.copy_log();
             self.make_room();
             self.drop_oldest();
-            if Timers::due(&mut self.timers.adopt, ADOPT_EVERY) {
+            let adopts = Timers::due(&mut self.timers.adopt, ADOPT_EVERY);
+            if adopts {
                 self.adopt();
-                self.desk.adopted();
+                // Somebody may have asked for the dead letters of a file that nobody had.
+                self.timers.look = Instant::now();
             }
             let expire_every = self.expire_every();
             if Timers::due(&mut self.timers.expire, expire_every) {
@@ -179,7 +185,12 @@ impl Keeper {
                 // A full disk may have room for the file where it has none for the log.
                 let _ = own.side.checkpoint();
             }
-            self.send_again(looks);
+            let more = self.send_again(looks);
+            self.adopted |= adopts;
+            if self.adopted && !more {
+                self.adopted = false;
+                self.desk.adopted();
+            }
             self.load();
             self.remove_empty();
             self.tell();
@@ -985,40 +996,44 @@ impl Keeper {
 
     // Dead letters
 
-    /// Makes calls again of dead letters, where somebody asked for it.
-    fn send_again(&mut self, looks: bool) {
+    /// Makes calls again of dead letters, where somebody asked for it. Returns whether there are more, for another turn.
+    fn send_again(&mut self, looks: bool) -> bool {
         let Some(own) = &self.own else {
-            return;
+            return false;
         };
         if self.desk.lock().must_wait() {
-            return;
+            return false;
         }
         let asked = std::mem::take(&mut self.desk.lock().send_again);
         if asked {
             // Those that die from now on are not meant.
             match own.side.last(Table::DeadLetters) {
-                Ok(last) => self.reviving = last,
+                Ok(last) => self.reviving = last.map(|last| i64::MIN..=last),
                 Err(error) => {
                     self.desk.lock().send_again = true;
-                    return self.note_own_failure(&error);
+                    self.note_own_failure(&error);
+                    return false;
                 }
             }
         }
-        let through = self.reviving;
+        let among = self.reviving.clone();
         let wanted = looks && own.side.has_dead_letters_to_send().unwrap_or(false);
-        if through.is_none() && !wanted {
-            return;
+        if among.is_none() && !wanted {
+            return false;
         }
         let file = own.file;
         let first = self.desk.reserve_ids(AT_ONCE);
         let pen = self.desk.take_pen();
-        let revived = pen.own().as_ref().map_or(Ok((0, 0)), |own| {
-            own.revive(through, first, AT_ONCE, BYTES_AT_ONCE)
+        let revived = pen.own().as_ref().map_or(Ok((None, 0)), |own| {
+            own.revive(among.clone(), first, AT_ONCE, BYTES_AT_ONCE)
         });
         drop(pen);
         let (seen, count) = match revived {
             Ok(revived) => revived,
-            Err(error) => return self.note_own_failure(&error),
+            Err(error) => {
+                self.note_own_failure(&error);
+                return false;
+            }
         };
         if count > 0 {
             self.desk
@@ -1034,16 +1049,18 @@ impl Keeper {
                 adopted: true,
             });
         }
-        if seen == 0 {
+        let Some(seen) = seen else {
             self.reviving = None;
             self.measure();
-        } else {
-            // The rest in another turn.
-            if through.is_none() {
-                self.timers.look = Instant::now();
-            }
-            self.desk.wake();
+            return false;
+        };
+        match among {
+            // Not once more from the start: the id of one that was revived may be that of another by now, which died since.
+            Some(among) => self.reviving = Some(seen + 1..=*among.end()),
+            None => self.timers.look = Instant::now(),
         }
+        self.desk.wake();
+        true
     }
 
     /// Lets go of all files. What is empty is removed.

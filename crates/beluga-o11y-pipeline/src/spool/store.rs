@@ -651,27 +651,28 @@ impl Store {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Makes calls again of dead letters, with ids from `next_id` on: of those up to an id, or of those that somebody
-    /// wants to be sent again. Returns how many were looked at, and how many are calls now.
+    /// Makes calls again of dead letters, with ids from `next_id` on: of those in that range, or of those that somebody
+    /// wants to be sent again. Returns the last one that was looked at, and how many are calls now.
     pub(super) fn revive(
         &self,
-        through: Option<i64>,
+        among: Option<RangeInclusive<i64>>,
         next_id: i64,
         most: usize,
         most_bytes: usize,
-    ) -> Result<(usize, usize)> {
-        let sql = if through.is_some() {
+    ) -> Result<(Option<i64>, usize)> {
+        let sql = if among.is_some() {
             "SELECT id, accepted, format, checksum, record FROM dead_letters
-                WHERE id <= ?1 AND reason <> 'damaged' ORDER BY id LIMIT ?2"
+                WHERE id BETWEEN ?1 AND ?2 AND reason <> 'damaged' ORDER BY id LIMIT ?3"
         } else {
             "SELECT id, accepted, format, checksum, record FROM dead_letters
-                WHERE send_again = 1 AND id <= ?1 ORDER BY id LIMIT ?2"
+                WHERE send_again = 1 AND id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
         };
+        let (first, last) = among.unwrap_or(i64::MIN..=i64::MAX).into_inner();
         let mut letters: Vec<(i64, i64, i64, i64, Vec<u8>)> = Vec::new();
         {
             let mut statement = self.connection.prepare_cached(sql)?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let mut rows = statement.query([through.unwrap_or(i64::MAX), most])?;
+            let mut rows = statement.query([first, last, most])?;
             let mut bytes = 0;
             while let Some(row) = rows.next()? {
                 let record: Vec<u8> = row.get(4)?;
@@ -682,7 +683,7 @@ impl Store {
                 }
             }
         }
-        let seen = letters.len();
+        let last = letters.last().map(|letter| letter.0);
         let mut id = next_id;
         self.all_or_nothing(|| {
             for (letter, accepted, format, sum, json) in letters {
@@ -703,7 +704,7 @@ impl Store {
             }
             Ok(())
         })?;
-        Ok((seen, usize::try_from(id - next_id).unwrap_or_default()))
+        Ok((last, usize::try_from(id - next_id).unwrap_or_default()))
     }
 
     /// Whether somebody wants dead letters to be sent again.
