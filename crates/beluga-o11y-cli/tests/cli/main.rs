@@ -2,4 +2,5 @@
 
 mod replay;
 mod resume;
+mod spool;
 mod support;
