@@ -3,12 +3,13 @@
 use std::{
     borrow::Cow,
     fmt::Display,
-    io::{self, ErrorKind, IsTerminal, Write},
+    io::{self, ErrorKind, Write},
     process::ExitCode,
 };
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
+use console::Term;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -75,13 +76,29 @@ impl From<io::Error> for Failure {
 /// An error, on standard error. If nobody reads that, there is nobody to tell.
 pub(crate) fn complain(problem: impl Display) {
     let mut stderr = anstream::stderr().lock();
-    let _ = writeln!(stderr, "{RED}error:{RED:#} {problem}");
+    let text = lines(&Term::stderr(), &problem.to_string(), "error: ".len());
+    let mut lines = text.into_iter();
+    let first = lines.next().unwrap_or_default();
+    let _ = writeln!(stderr, "{RED}error:{RED:#} {first}");
+    for line in lines {
+        let _ = writeln!(stderr, "       {line}");
+    }
 }
 
 /// A remark, on standard error.
 pub(crate) fn remark(text: impl Display) {
     let mut stderr = anstream::stderr().lock();
     let _ = writeln!(stderr, "{text}");
+}
+
+/// A sentence of a summary, on standard output.
+pub(crate) fn say(out: &mut dyn Write, text: impl Display) -> io::Result<()> {
+    let mut indent = 0;
+    for line in wrap(&text.to_string(), 2) {
+        writeln!(out, "{:indent$}{line}", "")?;
+        indent = 2;
+    }
+    Ok(())
 }
 
 /// A table without lines, as wide as the terminal at most.
@@ -101,21 +118,31 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
 
 /// The width of the terminal that standard output is, if it is one.
 pub(crate) fn width() -> Option<usize> {
+    width_of(&Term::stdout())
+}
+
+fn width_of(term: &Term) -> Option<usize> {
     const LEAST: usize = 40;
-    if !io::stdout().is_terminal() {
+    if !term.is_term() {
         return None;
     }
-    let (_, columns) = console::Term::stdout().size_checked()?;
+    let (_, columns) = term.size_checked()?;
     Some(usize::from(columns).max(LEAST))
 }
 
 /// Text in lines that fit beside so many columns, if standard output is a terminal.
 pub(crate) fn wrap(text: &str, beside: usize) -> Vec<String> {
-    let Some(width) = width() else {
+    lines(&Term::stdout(), text, beside)
+}
+
+fn lines(term: &Term, text: &str, beside: usize) -> Vec<String> {
+    let Some(width) = width_of(term) else {
         return vec![text.to_owned()];
     };
     let room = width.saturating_sub(beside).max(20);
-    textwrap::wrap(text, room)
+    // A path or an address is to be copied whole.
+    let options = textwrap::Options::new(room).break_words(false);
+    textwrap::wrap(text, options)
         .into_iter()
         .map(Cow::into_owned)
         .collect()

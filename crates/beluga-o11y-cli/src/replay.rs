@@ -10,7 +10,6 @@ mod state;
 use std::{
     collections::BTreeMap,
     fmt::Display,
-    io::Write,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -33,7 +32,7 @@ use crate::{
     backend::{self, Backend},
     delivery::{Ledger, Patience, Watched},
     human, interrupt,
-    output::{Failure, Outcome},
+    output::{Failure, Outcome, say},
     record::{self, Problem},
     screen,
 };
@@ -739,40 +738,52 @@ impl<'a> Run<'a> {
                     line.push_str(&format!(", {} {what}", HumanCount(count)));
                 }
             }
-            writeln!(out, "{line}")?;
+            say(&mut out, line)?;
         }
         let rate = self.calls as f64 / elapsed.as_secs_f64().max(0.001);
-        writeln!(
-            out,
-            "{} calls read in {}, {}/s",
-            HumanCount(self.calls),
-            human::duration(elapsed),
-            HumanCount(rate as u64)
+        say(
+            &mut out,
+            format_args!(
+                "{} calls read in {}, {}/s",
+                HumanCount(self.calls),
+                human::duration(elapsed),
+                HumanCount(rate as u64)
+            ),
         )?;
         if self.skipped > 0 {
-            writeln!(
-                out,
-                "{} lines were done with in earlier runs",
-                HumanCount(self.skipped)
+            say(
+                &mut out,
+                format_args!(
+                    "{} lines were done with in earlier runs",
+                    HumanCount(self.skipped)
+                ),
             )?;
         }
         if self.unreadable > 0 {
-            writeln!(out, "{} could not be read", HumanCount(self.unreadable))?;
+            say(
+                &mut out,
+                format_args!("{} could not be read", HumanCount(self.unreadable)),
+            )?;
         }
         let hidden = self.complaints.hidden.load(Ordering::Relaxed);
         if hidden > 0 {
-            writeln!(out, "{} more errors are not shown", HumanCount(hidden))?;
+            say(
+                &mut out,
+                format_args!("{} more errors are not shown", HumanCount(hidden)),
+            )?;
         }
         for (path, lines) in lock(&self.rejected).written() {
-            writeln!(
-                out,
-                "{} lines, with reasons: {}",
-                HumanCount(lines),
-                path.display()
+            say(
+                &mut out,
+                format_args!(
+                    "{} lines, with reasons: {}",
+                    HumanCount(lines),
+                    path.display()
+                ),
             )?;
         }
         if self.stopped && self.state.is_some() {
-            writeln!(out, "run the same command again to go on")?;
+            say(&mut out, "run the same command again to go on")?;
         }
         Ok(())
     }

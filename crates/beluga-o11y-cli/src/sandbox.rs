@@ -16,12 +16,16 @@ use chrono::{SecondsFormat, Utc};
 use crate::{
     arguments::{Loudness, Sandbox},
     human, interrupt,
-    output::{DIM, Failure, GREEN, Outcome, RED, YELLOW, width},
+    output::{DIM, Failure, GREEN, Outcome, RED, YELLOW, width, wrap},
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What a line takes up besides the names of model and place.
-const COLUMNS: usize = 62;
+const COLUMNS: usize = 64;
+/// The most characters of a message or of content.
+const MAX_TEXT: usize = 300;
+/// Where what is said about a line begins.
+const INDENT: usize = 17;
 
 /// What the listener leaves for the command.
 #[derive(Debug, Default)]
@@ -56,8 +60,9 @@ pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
     if !loudness.quiet {
         writeln!(
             out,
-            "{DIM}# Set these where your program runs. Python's arize-phoenix-otel also needs register(protocol=\"http/protobuf\").\n\
-             # What it holds, as JSON: http://{}/_sandbox/calls. Ctrl-C ends it.{DIM:#}\n",
+            "{DIM}# Set these where your program runs; Ctrl-C ends the sandbox.\n\
+             # Python's arize-phoenix-otel also needs register(protocol=\"http/protobuf\").\n\
+             # What it holds, as JSON: http://{}/_sandbox/calls{DIM:#}\n",
             sandbox.address()
         )?;
     }
@@ -73,7 +78,10 @@ pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
         let mut out = anstream::stdout().lock();
         let calls = SEEN.calls.load(Ordering::Relaxed);
         let refused = SEEN.refused.load(Ordering::Relaxed);
-        writeln!(out, "{calls} calls, {refused} requests refused")?;
+        writeln!(
+            out,
+            "{calls} calls arrived, {refused} requests were refused"
+        )?;
     }
     Ok(())
 }
@@ -124,11 +132,10 @@ fn print(
                 (None, true) => (DIM, "again"),
                 (None, false) => (GREEN, "call"),
             };
-            let tokens = format!(
-                "{} in, {} out",
-                count(call.input_tokens),
-                count(call.output_tokens)
-            );
+            let tokens = match (call.input_tokens, call.output_tokens) {
+                (None, None) => String::new(),
+                (input, output) => format!("{} in, {} out", count(input), count(output)),
+            };
             let cost = call
                 .cost
                 .map(|cost| format!("${cost:.4}"))
@@ -142,18 +149,16 @@ fn print(
             )?;
             if let Some(error) = &call.error {
                 let kind = error.kind.as_deref().unwrap_or("error");
-                writeln!(
+                beneath(
                     out,
-                    "{:17}{kind}: {}",
-                    "",
-                    fitted(&error.message, names + COLUMNS - 20).trim_end()
+                    &format!("{kind}: {}", fitted(&error.message, MAX_TEXT)),
                 )?;
             }
             if loudness.verbose > 0 {
-                for (label, content) in [("in", &call.input), ("out", &call.output)] {
+                for (label, content) in [("in: ", &call.input), ("out: ", &call.output)] {
                     if let Some(content) = content {
-                        let text = fitted(&content.to_string(), names + COLUMNS - 23);
-                        writeln!(out, "{:17}{label:<4}{}", "", text.trim_end())?;
+                        let text = fitted(&content.to_string(), MAX_TEXT);
+                        beneath(out, &format!("{label}{text}"))?;
                     }
                 }
             }
@@ -171,10 +176,18 @@ fn print(
                 "{DIM}{time}{DIM:#}  {RED}{status:<5}{RED:#}  {backend:<9}  {method} {path}"
             )?;
             if let Some(reason) = reason {
-                writeln!(out, "{:17}{reason}", "")?;
+                beneath(out, reason)?;
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// What there is to say about a line.
+fn beneath(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    for line in wrap(text.trim_end(), INDENT) {
+        writeln!(out, "{:INDENT$}{line}", "")?;
     }
     Ok(())
 }
@@ -190,14 +203,19 @@ fn name_of(backend: Backend) -> &'static str {
     }
 }
 
+/// Provider and model, and the call's name if it is more than those.
 fn title(call: &StoredCall) -> String {
     let provider = call.provider.as_deref().unwrap_or_default();
     let model = call.model.as_deref().unwrap_or_default();
-    let usual = format!("{provider}/{model}");
-    match call.name.as_deref() {
-        Some(name) if name != usual && !model.is_empty() => format!("{name} ({model})"),
-        Some(name) => name.to_owned(),
-        None => usual,
+    let name = call.name.as_deref().unwrap_or_default();
+    let usual = [provider, model]
+        .into_iter()
+        .filter(|part| !part.is_empty());
+    let usual = usual.collect::<Vec<_>>().join("/");
+    match model.is_empty() || !name.contains(model) {
+        true if usual.is_empty() || name.is_empty() => format!("{name}{usual}"),
+        true => format!("{name}: {usual}"),
+        false => usual,
     }
 }
 
@@ -227,8 +245,8 @@ fn took(call: &StoredCall) -> String {
         .end_time
         .and_then(|end| (end - call.start_time).to_std().ok());
     match took {
+        Some(Duration::ZERO) | None => String::new(),
         Some(took) if took < Duration::from_secs(1) => format!("{} ms", took.as_millis()),
         Some(took) => human::duration(took),
-        None => String::new(),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt};
 
 use crate::{arguments::Loudness, output};
 
@@ -58,15 +58,23 @@ pub(crate) fn log(loudness: Loudness) {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::TRACE,
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
+    // What a pipeline warns of, the command tells itself.
+    let pipeline = match loudness.verbose {
+        0 => LevelFilter::ERROR,
+        _ => level,
+    };
+    // Of the libraries below, nobody knows what they write.
+    let filter = Targets::new()
+        .with_target("beluga_o11y", level)
+        .with_target("beluga_o11y_pipeline", pipeline);
+    let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(false)
         .without_time()
         .with_writer(AboveTheBar)
-        .finish();
+        .with_filter(filter);
     // There is no other one in this process.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
 
 struct AboveTheBar;

@@ -1,7 +1,7 @@
 //! Sends one call.
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     arguments::{Call, Loudness, Send},
     backend,
-    output::{Failure, Outcome},
+    output::{Failure, Outcome, say},
     record, runtime, screen,
 };
 
@@ -36,12 +36,14 @@ pub(crate) fn run(arguments: &Send, loudness: Loudness) -> Outcome {
     for (backend, result) in backends.iter().zip(results) {
         match result {
             Ok(()) if loudness.quiet => {}
-            Ok(()) => writeln!(
-                out,
-                "{}: {} is with {}",
-                backend.name(),
-                call.id(),
-                backend.destination()
+            Ok(()) => say(
+                &mut out,
+                format_args!(
+                    "{}: {} is with {}",
+                    backend.name(),
+                    call.id(),
+                    backend.destination()
+                ),
             )?,
             Err(error) => {
                 failed = true;

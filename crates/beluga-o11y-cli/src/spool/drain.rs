@@ -15,7 +15,7 @@ use crate::{
     backend::{self, Backend},
     delivery::{Ledger, Patience, Watched},
     interrupt,
-    output::{Failure, Outcome},
+    output::{Failure, Outcome, say},
     screen,
 };
 
@@ -125,7 +125,7 @@ fn drain(arguments: &SpoolDrain, loudness: Loudness, backend: &Arc<dyn Backend>)
     ledger.answers_by(Instant::now() + GRACE);
     let stats = pipeline.shutdown(Duration::from_secs(1)).stats;
     if !loudness.quiet {
-        writeln!(anstream::stdout(), "{}", told(backend.as_ref(), &stats))?;
+        say(&mut anstream::stdout(), told(backend.as_ref(), &stats))?;
     }
     Ok(stats.pending == 0 && stats.delivered == stats.recovered)
 }
