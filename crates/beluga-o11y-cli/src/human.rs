@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use indicatif::HumanCount;
+
 /// `0.3 s`, `12 s`, `3 min 20 s`, `1 h 5 min`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -11,6 +13,12 @@ pub(crate) fn duration(duration: Duration) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// `1 line`, `2,000 lines`.
+pub(crate) fn count(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", HumanCount(count))
 }
 
 #[cfg(test)]
@@ -28,5 +36,12 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(count(0, "line"), "0 lines");
+        assert_eq!(count(1, "line"), "1 line");
+        assert_eq!(count(2_000, "line"), "2,000 lines");
     }
 }

@@ -740,46 +740,34 @@ impl<'a> Run<'a> {
             }
             say(&mut out, line)?;
         }
-        let rate = self.calls as f64 / elapsed.as_secs_f64().max(0.001);
-        say(
-            &mut out,
-            format_args!(
-                "{} calls read in {}, {}/s",
-                HumanCount(self.calls),
-                human::duration(elapsed),
-                HumanCount(rate as u64)
-            ),
-        )?;
+        let mut line = format!(
+            "{} read in {}",
+            human::count(self.calls, "call"),
+            human::duration(elapsed)
+        );
+        if elapsed > Duration::from_secs(1) {
+            let rate = self.calls as f64 / elapsed.as_secs_f64();
+            line.push_str(&format!(", {}/s", HumanCount(rate as u64)));
+        }
         if self.skipped > 0 {
-            say(
-                &mut out,
-                format_args!(
-                    "{} lines were done with in earlier runs",
-                    HumanCount(self.skipped)
-                ),
-            )?;
+            let lines = human::count(self.skipped, "line");
+            line.push_str(&format!(", {lines} done with in earlier runs"));
         }
         if self.unreadable > 0 {
-            say(
-                &mut out,
-                format_args!("{} could not be read", HumanCount(self.unreadable)),
-            )?;
+            line.push_str(&format!(", {} unreadable", HumanCount(self.unreadable)));
         }
+        say(&mut out, line)?;
         let hidden = self.complaints.hidden.load(Ordering::Relaxed);
         if hidden > 0 {
-            say(
-                &mut out,
-                format_args!("{} more errors are not shown", HumanCount(hidden)),
-            )?;
+            let more = human::count(hidden, "more error");
+            say(&mut out, format_args!("{more} not shown"))?;
         }
         for (path, lines) in lock(&self.rejected).written() {
+            let lines = human::count(lines, "line");
+            let path = path.display();
             say(
                 &mut out,
-                format_args!(
-                    "{} lines, with reasons: {}",
-                    HumanCount(lines),
-                    path.display()
-                ),
+                format_args!("{path} has {lines} that did not arrive, with the reason"),
             )?;
         }
         if self.stopped && self.state.is_some() {

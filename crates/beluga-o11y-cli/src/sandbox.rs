@@ -140,13 +140,14 @@ fn print(
                 .cost
                 .map(|cost| format!("${cost:.4}"))
                 .unwrap_or_default();
-            writeln!(
-                out,
-                "{DIM}{time}{DIM:#}  {style}{fate:<5}{style:#}  {:<9}  {}  {tokens:<16} {:>8} {cost:>8}",
+            let line = format!(
+                "{:<9}  {}  {tokens:<16} {:>8} {cost:>8}",
                 name_of(call.backend),
                 fitted(&title(call), names),
                 took(call),
-            )?;
+            );
+            let line = line.trim_end();
+            writeln!(out, "{DIM}{time}{DIM:#}  {style}{fate:<5}{style:#}  {line}")?;
             if let Some(error) = &call.error {
                 let kind = error.kind.as_deref().unwrap_or("error");
                 beneath(

@@ -235,10 +235,10 @@ fn retry_dead(filter: &SpoolFilter, loudness: Loudness) -> Outcome {
         };
         writeln!(
             out,
-            "{}, {}: {} dead letters will be sent again {when}",
+            "{}, {}: {} to be sent again {when}",
             file.exporter(),
             owner(file),
-            HumanCount(marked)
+            human::count(marked, "dead letter")
         )?;
     }
     if all == 0 && !failed && !loudness.quiet {

@@ -14,7 +14,7 @@ use crate::{
     arguments::{Loudness, SpoolDrain, Target},
     backend::{self, Backend},
     delivery::{Ledger, Patience, Watched},
-    interrupt,
+    human, interrupt,
     output::{Failure, Outcome, say},
     screen,
 };
@@ -43,10 +43,10 @@ pub(super) fn run(arguments: &SpoolDrain, loudness: Loudness) -> Outcome {
             if !loudness.quiet {
                 writeln!(
                     out,
-                    "{}, {}: {} wait for that program, which delivers them itself",
+                    "{}, {}: {} left to that program, which delivers what it has",
                     file.exporter(),
                     owner(file),
-                    HumanCount(to_send)
+                    human::count(to_send, "call")
                 )?;
             }
         } else if to_send > 0 && !names.iter().any(|name| name == file.exporter()) {

@@ -40,7 +40,7 @@ fn calls_arrive_whole() {
     });
     let file = place.file("calls.jsonl", format!("{call}\n"));
     let ran = place.run(&["replay", &file, "--to", "opik"]).ends_with(0);
-    ran.says("1 delivered").says("1 calls read in ");
+    ran.says("1 delivered").says("1 call read in ");
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 1);
     assert_eq!(
@@ -165,7 +165,7 @@ fn bad_input_is_named_and_the_rest_goes_on() {
         .complains("damaged.gz")
         .complains("directory: a directory; name the files in it")
         .complains("missing.jsonl: no such file")
-        .says("could not be read")
+        .says(" unreadable")
         .says("bad.jsonl.rejected.jsonl");
     assert!(!ran.err.contains("SECRET") && !ran.out.contains("SECRET"));
     let arrived = models(&sandbox);
@@ -460,8 +460,8 @@ fn many_bad_lines_do_not_flood_the_terminal() {
     let file = place.file("calls.jsonl", "x\n".repeat(1_000));
     let ran = place.run(&["replay", &file, "--to", "none"]).ends_with(1);
     assert_eq!(ran.err.lines().count(), 20);
-    let ran = ran.says("980 more errors are not shown");
-    assert!(ran.out.contains("1,000 could not be read"), "{}", ran.out);
+    let ran = ran.says("980 more errors not shown");
+    assert!(ran.out.contains("1,000 unreadable"), "{}", ran.out);
     assert_eq!(
         json_lines(&place.path("calls.jsonl.rejected.jsonl")).len(),
         1_000

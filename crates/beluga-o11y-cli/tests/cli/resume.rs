@@ -73,7 +73,7 @@ fn an_interrupted_replay_goes_on_with_nothing_twice_and_nothing_missing() {
     place
         .run(&arguments)
         .ends_with(0)
-        .says("were done with in earlier runs");
+        .says("done with in earlier runs");
     let models: BTreeSet<_> = models(&sandbox).into_iter().collect();
     assert_eq!((models.len(), sandbox.calls().len()), (CALLS, CALLS));
     assert_eq!(sandbox.traces().len(), CALLS);

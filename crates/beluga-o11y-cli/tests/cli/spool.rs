@@ -194,7 +194,7 @@ fn a_drain_delivers_what_ended_programs_left_and_nothing_else() {
         .run(&["spool", "drain", "spool"])
         .ends_with(0)
         .says("3 delivered")
-        .says("1 wait for that program, which delivers them itself");
+        .says("1 call left to that program, which delivers what it has");
     assert_eq!(models(&sandbox), ["a", "b", "c", "p"]);
     place
         .run(&["spool", "drain", "spool"])
@@ -285,7 +285,7 @@ fn a_running_program_is_asked_to_send_dead_letters_again() {
     place
         .run(&["spool", "retry-dead", "spool"])
         .ends_with(0)
-        .says("2 dead letters will be sent again within seconds");
+        .says("2 dead letters to be sent again within seconds");
     while running.stats().delivered < 2 {
         assert!(
             asked.elapsed() < Duration::from_secs(20),
