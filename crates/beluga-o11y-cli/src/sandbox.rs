@@ -78,10 +78,11 @@ pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
         let mut out = anstream::stdout().lock();
         let calls = SEEN.calls.load(Ordering::Relaxed);
         let refused = SEEN.refused.load(Ordering::Relaxed);
-        writeln!(
-            out,
-            "{calls} calls arrived, {refused} requests were refused"
-        )?;
+        let (calls, refused) = (
+            human::count(calls, "call"),
+            human::count(refused, "request"),
+        );
+        writeln!(out, "{calls} arrived, {refused} refused")?;
     }
     Ok(())
 }
