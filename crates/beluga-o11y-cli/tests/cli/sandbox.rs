@@ -215,9 +215,8 @@ fn it_ends_when_nobody_reads() {
         child, out, place, ..
     } = start(&[]);
     drop(out);
-    place
-        .run(&["send", "--to", "opik", "--model", "m"])
-        .ends_with(0);
+    // It may have ended already, when it told what the variables are for.
+    place.run(&["send", "--to", "opik", "--model", "m"]);
     let ran = Ran::new(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.err.as_str()), (Some(141), ""));
 }
