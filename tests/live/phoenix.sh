@@ -36,6 +36,7 @@ open_phoenix() {
 phoenix() {
     local read_back=tests/live/phoenix/read_back.py
     build live_phoenix
+    build_cli
     open_phoenix
     # Both start at once. A queue of one: whoever sends while a span is being written is turned away.
     local admin=of-the-administrator-0123456789abcdef locked locked_server key viewer
@@ -57,6 +58,14 @@ phoenix() {
     cat "$tmp/one.jsonl" >>"$tmp/phoenix.jsonl"
     python3 "$read_back" compare "$open" phoenix "$tmp/phoenix.jsonl"
 
+    echo '-- the command: a check, and other calls replayed from a packed file, twice'
+    cli check phoenix --url "$open" --project checked
+    ours live_phoenix calls 500 >"$tmp/replayed.jsonl"
+    gzip --keep "$tmp/replayed.jsonl"
+    cli replay "$tmp/replayed.jsonl.gz" --to phoenix --url "$open" --project replayed
+    cli replay "$tmp/replayed.jsonl.gz" --to phoenix --url "$open" --project replayed
+    python3 "$read_back" compare "$open" replayed "$tmp/replayed.jsonl"
+
     ready "$locked_server" "$locked/healthz"
     echo "-- Phoenix with authentication at $locked: no key, a wrong one, a viewer's, a good one"
     python3 "$read_back" keys "$locked" "$admin" >"$tmp/keys"
@@ -69,6 +78,10 @@ phoenix() {
     refused KeyRefused ours live_phoenix check "$locked" locked wrong
     refused KeyMayNotWrite ours live_phoenix check "$locked" locked "$viewer"
     ours live_phoenix check "$locked" locked "$key"
+    finds missing_key phoenix --url "$locked"
+    finds wrong_key phoenix --url "$locked" --api-key wrong
+    finds forbidden phoenix --url "$locked" --api-key "$viewer"
+    cli check phoenix --url "$locked" --api-key "$key"
     ours live_phoenix send "$locked" locked "$key" <"$tmp/one.jsonl"
     python3 "$read_back" compare "$locked" locked "$tmp/one.jsonl" --key "$key"
     echo '-- more than it can write'
