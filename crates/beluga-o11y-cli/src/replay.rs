@@ -21,7 +21,7 @@ use std::{
 };
 
 use beluga_o11y::{CallSink, LLMCallData, Refusal, Submission};
-use beluga_o11y_pipeline::{DeadLetter, Overflow, Pipeline, PipelineStats};
+use beluga_o11y_pipeline::{DeadLetter, Overflow, Oversize, Pipeline, PipelineStats};
 use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{HumanCount, ProgressBar};
 use uuid::Uuid;
@@ -45,6 +45,8 @@ use state::{Checked, Memory, Remembered, Share, StateFile};
 
 /// How often the bar, the state and the patience are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How often it is asked whether everything has arrived.
+const SHORT: Duration = Duration::from_millis(5);
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How long calls on their way are waited for after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(5);
@@ -124,6 +126,8 @@ struct Run<'a> {
     /// When the next call may be sent, with `--rate`.
     next: Instant,
     stopped: bool,
+    /// The state could not be written.
+    unsaved: bool,
 }
 
 struct InFile {
@@ -269,6 +273,8 @@ impl<'a> Run<'a> {
             };
             let pipeline = Pipeline::builder(watched)
                 .with_overflow(Overflow::Block(TICK))
+                // Somebody looks at what is rejected, and has the whole of it.
+                .with_oversize(Oversize::DeadLetter)
                 .with_drop_timeout(Duration::ZERO)
                 .with_dead_letters(dead_letter)
                 .spawn()
@@ -320,6 +326,7 @@ impl<'a> Run<'a> {
             skipped: 0,
             next: now,
             stopped: false,
+            unsaved: false,
         })
     }
 
@@ -660,23 +667,26 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if let Err(error) = state.save(&self.memory) {
-            screen::complain(format_args!("--state: cannot be written: {error}"));
+        if let Err(error) = state.save(&self.memory)
+            && !std::mem::replace(&mut self.unsaved, true)
+        {
+            self.complaints
+                .whole(format_args!("--state: cannot be written: {error}"));
         }
     }
 
     /// Waits for what is on its way, and sums up.
     fn finish(mut self) -> Outcome {
-        while !interrupt::asked() {
-            let mut waiting = self
-                .outlets
-                .iter()
-                .filter(|outlet| outlet.given_up.is_none() && !outlet.ledger.is_empty());
-            let Some(outlet) = waiting.next() else {
-                break;
-            };
-            let _ = outlet.pipeline.flush_within(TICK);
-            self.tick();
+        // What is there need not wait for more.
+        for outlet in &self.outlets {
+            let _ = outlet.pipeline.flush_within(Duration::ZERO);
+        }
+        let waits = |outlet: &Outlet| outlet.given_up.is_none() && !outlet.ledger.is_empty();
+        while !interrupt::asked() && self.outlets.iter().any(waits) {
+            thread::sleep(SHORT);
+            if self.ticked.elapsed() > TICK {
+                self.tick();
+            }
         }
         if interrupt::asked() {
             let until = Instant::now() + GRACE;

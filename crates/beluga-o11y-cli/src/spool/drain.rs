@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -105,7 +106,8 @@ fn drain(arguments: &SpoolDrain, loudness: Loudness, backend: &Arc<dyn Backend>)
     // The first one waits until it is known what there is.
     let mut report = pipeline.flush_within(GRACE);
     while report.stats.pending > 0 && hopeless.is_none() && !interrupt::asked() {
-        report = pipeline.flush_within(TICK);
+        thread::sleep(TICK);
+        report.stats = pipeline.stats();
         hopeless = patience.is_over(&report.stats, &ledger);
         let stats = &report.stats;
         bar.set_length(stats.recovered);
