@@ -8,7 +8,7 @@ use std::{
 
 use beluga_o11y::{CallSink, LLMCallData, Submission};
 use beluga_o11y_langsmith::{LangSmithCheckError, LangSmithExporter};
-use beluga_o11y_providers::{FromEnvError, Providers, from_env, from_env_with};
+use beluga_o11y_providers::{FromEnvError, Providers, from_env, from_env_with, names_from_env};
 use beluga_o11y_sandbox::{Backend, Fault, LangSmithAccount, LangfuseProject, OpikCloud, Sandbox};
 
 /// All variables that the providers read for themselves: none of whoever runs this may be seen.
@@ -70,7 +70,12 @@ fn with_env<T>(vars: &[(&str, &str)], run: impl FnOnce() -> T) -> T {
 }
 
 fn names(vars: &[(&str, &str)]) -> Vec<&'static str> {
-    with_env(vars, || from_env().expect("fine settings").names())
+    with_env(vars, || {
+        let names = from_env().expect("fine settings").names();
+        let told = names_from_env().expect("fine settings");
+        assert_eq!(told, names, "what is told is what is set up");
+        names
+    })
 }
 
 fn error(vars: &[(&str, &str)]) -> FromEnvError {
