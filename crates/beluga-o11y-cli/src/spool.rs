@@ -16,9 +16,14 @@ use serde_json::json;
 use crate::{
     arguments::{Loudness, Spool, SpoolDead, SpoolFilter, SpoolStatus},
     human,
-    output::{Failure, Outcome, table},
+    output::{Failure, Outcome, say, table, wrap},
     screen,
 };
+
+/// How often a drain looks around.
+const TICK: Duration = Duration::from_millis(100);
+/// Where the error of a dead letter begins.
+const INDENT: usize = 4;
 
 pub(crate) fn run(arguments: &Spool, loudness: Loudness) -> Outcome {
     match arguments {
@@ -168,7 +173,6 @@ fn export(filter: &SpoolFilter) -> Outcome {
 fn dead(arguments: &SpoolDead) -> Outcome {
     let Files { files, mut failed } = Files::of(&arguments.filter)?;
     let mut out = BufWriter::new(anstream::stdout().lock());
-    let mut shown = table(["time", "exporter", "reason", "call", "error"]);
     let mut any = false;
     for file in &files {
         let letters = Files::noted(&mut failed, file.dead_letters());
@@ -188,25 +192,22 @@ fn dead(arguments: &SpoolDead) -> Outcome {
                 ""
             };
             let call = letter.call.as_ref();
-            shown.add_row([
-                letter.time.to_rfc3339_opts(SecondsFormat::Secs, true),
-                letter.exporter.clone(),
-                format!("{}{again}", letter.reason),
-                call.map(|call| call.id().to_string()).unwrap_or_default(),
-                printable(&letter.error),
-            ]);
+            writeln!(
+                out,
+                "{}  {:<9}  {}  {}{again}",
+                letter.time.format("%Y-%m-%d %H:%M:%S"),
+                letter.exporter,
+                call.map_or_else(|| "damaged".to_owned(), |call| call.id().to_string()),
+                letter.reason,
+            )?;
+            for line in wrap(&printable(&letter.error), INDENT) {
+                writeln!(out, "{:INDENT$}{line}", "")?;
+            }
         }
     }
-    if !arguments.json {
-        match any {
-            true => writeln!(out, "{}", crate::output::trimmed(&shown))?,
-            false if failed => {}
-            false => writeln!(
-                out,
-                "there are no dead letters in {}",
-                arguments.filter.dir.display()
-            )?,
-        }
+    if !arguments.json && !any && !failed {
+        let directory = arguments.filter.dir.display();
+        writeln!(out, "there are no dead letters in {directory}")?;
     }
     out.flush()?;
     Files::end(failed)
@@ -233,12 +234,11 @@ fn retry_dead(filter: &SpoolFilter, loudness: Loudness) -> Outcome {
             true => "within seconds",
             false => "by the next program that starts there, or by `spool drain`",
         };
-        writeln!(
-            out,
-            "{}, {}: {} to be sent again {when}",
-            file.exporter(),
-            owner(file),
-            human::count(marked, "dead letter")
+        let letters = human::count(marked, "dead letter");
+        let (exporter, owner) = (file.exporter(), owner(file));
+        say(
+            &mut out,
+            format_args!("{exporter}, {owner}: {letters} to be sent again {when}"),
         )?;
     }
     if all == 0 && !failed && !loudness.quiet {
@@ -246,6 +246,3 @@ fn retry_dead(filter: &SpoolFilter, loudness: Loudness) -> Outcome {
     }
     Files::end(failed)
 }
-
-/// How often a drain looks around.
-const TICK: Duration = Duration::from_millis(100);

@@ -73,10 +73,25 @@ pub(super) fn run(arguments: &SpoolDrain, loudness: Loudness) -> Outcome {
         }
         return Files::end(failed);
     }
-    let backends = backend::open(&targets, &arguments.connection)?;
+    if targets.len() > 1 && arguments.connection.is_set() {
+        return Err(Failure::settings(
+            "flags for the connection are for one backend: name one with --exporter, or set the variables of each",
+        ));
+    }
     interrupt::handle();
-    for backend in backends {
-        failed |= !drain(arguments, loudness, &backend)?;
+    for target in targets {
+        // One that is not set up keeps no other waiting.
+        match backend::open(&[target], &arguments.connection) {
+            Ok(backends) => {
+                for backend in backends {
+                    failed |= !drain(arguments, loudness, &backend)?;
+                }
+            }
+            Err(failure) => {
+                failed = true;
+                screen::complain(failure);
+            }
+        }
         if interrupt::asked() {
             return Err(Failure::Interrupted);
         }

@@ -229,6 +229,21 @@ fn what_cannot_be_delivered_stays() {
 }
 
 #[test]
+fn a_backend_that_is_not_set_up_keeps_no_other_waiting() {
+    let (place, directory) = place_with_spool();
+    ended(&Grumpy::down("langfuse"), &directory, &["l"]);
+    ended(&Grumpy::down("opik"), &directory, &["o"]);
+    let sandbox = Sandbox::start().unwrap();
+    let place = place.with("OPIK_URL_OVERRIDE", sandbox.opik_url());
+    place
+        .run(&["spool", "drain", "spool"])
+        .ends_with(1)
+        .complains("langfuse: public key is required")
+        .says("1 delivered");
+    assert_eq!(models(&sandbox), ["o"]);
+}
+
+#[test]
 fn a_drain_knows_no_exporter_of_somebody_else() {
     let (place, directory) = place_with_spool();
     ended(&Grumpy::down("mine"), &directory, &["a"]);
@@ -245,7 +260,7 @@ fn dead_letters_are_shown_and_can_be_replayed() {
     let (place, directory) = place_with_spool();
     ended(&Grumpy::rejects("opik"), &directory, &["a", "b"]);
     let ran = place.run(&["spool", "dead", "spool"]).ends_with(0);
-    assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
+    assert_eq!(ran.out.lines().count(), 4, "two lines each: {}", ran.out);
     assert!(
         ran.out.contains("rejected") && ran.out.contains("422 Unprocessable Entity"),
         "{}",
