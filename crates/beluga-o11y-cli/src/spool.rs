@@ -194,13 +194,13 @@ fn dead(arguments: &SpoolDead) -> Outcome {
             let call = letter.call.as_ref();
             writeln!(
                 out,
-                "{}  {:<9}  {}  {}{again}",
+                "{}  {:<9}  {}  {}",
                 letter.time.format("%Y-%m-%d %H:%M:%S"),
                 letter.exporter,
                 call.map_or_else(|| "damaged".to_owned(), |call| call.id().to_string()),
                 letter.reason,
             )?;
-            for line in wrap(&printable(&letter.error), INDENT) {
+            for line in wrap(&format!("{}{again}", printable(&letter.error)), INDENT) {
                 writeln!(out, "{:INDENT$}{line}", "")?;
             }
         }
