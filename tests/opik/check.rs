@@ -1,3 +1,4 @@
+use beluga_o11y::TraceExporter;
 use beluga_o11y_opik::OpikCheckError;
 use beluga_o11y_sandbox::{Fault, OpikCloud};
 
@@ -25,7 +26,40 @@ async fn all_is_well() {
     let found = opik.check().await.unwrap();
     assert!(found.version.is_some());
     assert_eq!(found.workspace, "ml-team");
+    // Nobody has asked for one.
+    assert_eq!(found.project_exists, None);
     assert!(sandbox.traces().is_empty());
+}
+
+#[tokio::test]
+async fn a_project_is_looked_up() {
+    let sandbox = cloud();
+    let opik = builder(&sandbox)
+        .with_api_key("key")
+        .with_workspace("ml-team")
+        .with_project("Demo \"ü\"")
+        .build()
+        .unwrap();
+    assert_eq!(opik.check().await.unwrap().project_exists, Some(false));
+    opik.export_llm_call(&LLMCallData::new("openai", "m"))
+        .await
+        .unwrap();
+    assert_eq!(opik.check().await.unwrap().project_exists, Some(true));
+
+    // What cannot be asked is no failure.
+    for fault in [
+        Fault::status(404).with_body(r#"{"code":404,"message":"HTTP 404 Not Found"}"#),
+        Fault::status(404).with_body("<html></html>"),
+        Fault::status(200).with_body("<html></html>"),
+        Fault::status(403),
+        Fault::status(503),
+    ] {
+        sandbox.inject(fault.on("/projects/retrieve"));
+        assert_eq!(opik.check().await.unwrap().project_exists, None);
+    }
+    sandbox.inject(Fault::reset().on("/projects/retrieve"));
+    let error = fails(opik).await;
+    assert!(matches!(error, OpikCheckError::Unreachable(_)), "{error}");
 }
 
 #[tokio::test]

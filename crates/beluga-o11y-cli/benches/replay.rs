@@ -2,6 +2,12 @@
 //!
 //! `BELUGA_O11Y_BENCH_CALLS` sets another number.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and stops where it cannot go on"
+)]
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Write},

@@ -1,10 +1,13 @@
-//! The backends: how flags, environment and files make an exporter to one.
+//! The backends: how flags, environment and files make an exporter to one, and how each is asked whether all is well.
 
-use std::sync::Arc;
+mod finding;
+mod probe;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use beluga_o11y::{BatchReport, ExportError, LLMCallData, TraceExporter};
-use beluga_o11y_http::{HttpSender, Setting};
+use beluga_o11y_http::{Env, HttpSender, Setting};
 use beluga_o11y_providers::{
     FromEnvError,
     langfuse::{LangfuseConfigError, LangfuseExporter, LangfuseExporterBuilder},
@@ -16,9 +19,12 @@ use beluga_o11y_providers::{
 
 use crate::{
     arguments::{Connection, Target},
-    check::{Access, Finding, Probe, Problem},
     output::{Failure, Outcome},
 };
+
+pub(crate) use finding::{Finding, Problem};
+use probe::Access;
+pub(crate) use probe::Probe;
 
 /// An exporter, and what a person wants to know of it.
 pub(crate) trait Backend: TraceExporter {
@@ -34,6 +40,10 @@ pub(crate) trait Backend: TraceExporter {
 
 /// What an exporter is made of, by provider.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are as many as backends, each for a moment"
+)]
 pub(crate) enum Builder {
     Opik(OpikExporterBuilder),
     Langfuse(LangfuseExporterBuilder),
@@ -60,6 +70,11 @@ pub(crate) fn chosen(named: &[Target], connection: &Connection) -> Outcome<Vec<T
         }
     }
     if targets.is_empty() {
+        if let Some(name) = nothing_is_meant() {
+            return Err(Failure::Settings(format!(
+                "{name} says that nothing is sent: unset it, or name a backend"
+            )));
+        }
         return Err(Failure::settings(
             "no backend is named and none has credentials: name one (opik, langfuse, phoenix, langsmith, otlp), or set \
              its variables; `beluga-o11y sandbox` plays all of them",
@@ -71,6 +86,14 @@ pub(crate) fn chosen(named: &[Target], connection: &Connection) -> Outcome<Vec<T
         ));
     }
     Ok(targets)
+}
+
+/// The variable that says so.
+fn nothing_is_meant() -> Option<&'static str> {
+    let env = Env::process();
+    let switch = env.first_on(&["BELUGA_O11Y_DISABLED"]).ok().flatten();
+    let names = || env.first(&["BELUGA_O11Y_EXPORTERS"]).ok().flatten();
+    switch.or_else(|| names().map(|(name, _)| name))
 }
 
 fn not_chosen(error: FromEnvError) -> Failure {
@@ -274,6 +297,18 @@ impl Builder {
             }
             Target::None => Self::Nowhere,
         })
+    }
+
+    /// How long connecting may take, TLS included.
+    pub(crate) fn with_connect_timeout(self, timeout: Duration) -> Self {
+        match self {
+            Self::Opik(builder) => Self::Opik(builder.with_connect_timeout(timeout)),
+            Self::Langfuse(builder) => Self::Langfuse(builder.with_connect_timeout(timeout)),
+            Self::Phoenix(builder) => Self::Phoenix(builder.with_connect_timeout(timeout)),
+            Self::LangSmith(builder) => Self::LangSmith(builder.with_connect_timeout(timeout)),
+            Self::Otlp(builder) => Self::Otlp(builder.with_connect_timeout(timeout)),
+            Self::Nowhere => Self::Nowhere,
+        }
     }
 
     /// The settings as they were resolved, and where each is from.

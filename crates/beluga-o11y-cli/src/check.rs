@@ -1,7 +1,5 @@
 //! Shows where calls would go, and whether they arrive.
 
-mod finding;
-mod probe;
 mod report;
 
 use std::{
@@ -11,7 +9,7 @@ use std::{
 };
 
 use beluga_o11y::LLMCallData;
-use beluga_o11y_http::{HttpRequest, HttpSender};
+use beluga_o11y_http::{ConnectProblem, HttpError, HttpRequest, HttpSender, Origin, Setting};
 use beluga_o11y_providers::FromEnvError;
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
@@ -19,13 +17,11 @@ use tokio::{net, time};
 
 use crate::{
     arguments::{Check, Connection, Loudness, Target},
-    backend::{self, Builder},
+    backend::{self, Builder, Finding, Probe, Problem},
     output::{Failure, Outcome},
     runtime,
 };
 
-pub(crate) use finding::{Finding, Problem};
-pub(crate) use probe::{Access, Probe};
 use report::{Report, StepName};
 
 /// All of a check.
@@ -115,15 +111,22 @@ async fn try_steps(
     report.begin(StepName::Settings);
     let mut connection = connection.clone();
     let own_timeout = connection.timeout.is_some();
-    connection.timeout.get_or_insert(REQUEST_TIMEOUT);
+    let timeout = *connection.timeout.get_or_insert(REQUEST_TIMEOUT);
     let builder = Builder::new(target, &connection);
     let builder = builder.map_err(|failure| Finding::new(Problem::Settings, failure))?;
     report.settings = builder.settings()?;
+    if let Some(path) = &connection.ca {
+        let path = Some(path.display().to_string());
+        let setting = Setting::new("own authorities", path, Origin::Code);
+        report.settings.push(setting);
+    }
     if !own_timeout {
         // It is this command's.
         report.settings.retain(|setting| setting.name != "timeout");
     }
-    let probe = builder.build()?;
+    // Shorter than the whole, so that it shows which of the two is over.
+    let connect_timeout = CONNECT_TIMEOUT.min(timeout.mul_f64(0.75));
+    let probe = builder.with_connect_timeout(connect_timeout).build()?;
     let Some(sender) = probe.sender().filter(|_| !probe.is_switched_off()) else {
         let by = report.setting("switched off by").unwrap_or_default();
         let text = format!("exporting is switched off by {by}");
@@ -132,7 +135,11 @@ async fn try_steps(
     report.destination = Some(probe.destination());
     report.pass("resolved");
 
-    reach(report, sender, &connection, probe.path()).await?;
+    let proxy = Proxy::of(sender, &connection);
+    if let Some(proxy) = &proxy {
+        report.settings.push(proxy.setting.clone());
+    }
+    reach(report, sender, proxy.as_ref(), probe.path()).await?;
 
     let server = probe.server().await?;
     report.pass(server);
@@ -141,17 +148,25 @@ async fn try_steps(
     let access = probe
         .access()
         .await
-        .map_err(|finding| region(finding, &*probe, sender));
+        .map_err(|finding| region(finding, report, &*probe, sender));
     let access = match access {
         Ok(access) => access,
         Err(finding) => {
             let about_the_place = matches!(
                 finding.problem,
-                Problem::WrongWorkspace | Problem::ProjectMissing
+                Problem::WrongWorkspace | Problem::MissingWorkspace | Problem::ProjectMissing
             );
             if about_the_place {
-                report.pass("the key is known");
+                report.pass(match report.has_key() {
+                    true => "the key is known",
+                    false => "none, and none was asked for",
+                });
                 report.begin(StepName::Place);
+            }
+            if finding.problem == Problem::MissingKey && report.has_key() {
+                // The exporter looks for one in its own place only.
+                let text = "the server wants credentials, and takes no header for them";
+                return Err(Finding::new(Problem::WrongKey, text));
             }
             return Err(finding);
         }
@@ -179,7 +194,7 @@ async fn try_steps(
     let call = test_call();
     let sent = probe.export_llm_call(&call).await;
     sent.map_err(|error| Finding::of_export(probe.name(), &error))
-        .map_err(|finding| region(finding, &*probe, sender))?;
+        .map_err(|finding| region(finding, report, &*probe, sender))?;
     report.pass(format!("{} was taken", call.id()));
 
     report.begin(StepName::ReadBack);
@@ -190,16 +205,18 @@ async fn try_steps(
 async fn reach(
     report: &mut Report,
     sender: &HttpSender,
-    connection: &Connection,
+    proxy: Option<&Proxy>,
     path: &'static str,
 ) -> Result<(), Finding> {
     let https = sender.base_url().starts_with("https:");
-    if goes_through_a_proxy(sender, connection) {
+    if let Some(proxy) = proxy {
         for step in [StepName::Name, StepName::Connection] {
             report.begin(step);
-            report.skip("through a proxy");
+            report.skip(match proxy.is_used {
+                true => "through a proxy",
+                false => "through a proxy, unless NO_PROXY excludes the host",
+            });
         }
-        report.begin(StepName::Connection);
     } else {
         report.begin(StepName::Name);
         let host = sender.host();
@@ -221,36 +238,70 @@ async fn reach(
     } else {
         StepName::Server
     });
-    let answer = sender.send(HttpRequest::get(path)).await.map_err(|error| {
-        let finding = Finding::from(&error);
-        report.move_to(match finding.problem {
-            Problem::Proxy | Problem::Connection => StepName::Connection,
-            Problem::UntrustedCertificate | Problem::Certificate | Problem::Tls => StepName::Tls,
-            _ => StepName::Server,
-        });
-        finding
-    })?;
+    let answer = match sender.send(HttpRequest::get(path)).await {
+        Ok(answer) => Some(answer),
+        // Nothing has to be there; whether what takes spans redirects too is found next.
+        Err(HttpError::Redirect { .. }) if path.is_empty() => None,
+        Err(error) => {
+            let (step, finding) = not_reached(&error, https, proxy);
+            report.move_to(step);
+            return Err(finding);
+        }
+    };
     if https {
         report.pass("the certificate is trusted");
-        report.begin(StepName::Server);
     }
-    if let Some(date) = answer.date() {
-        let off = Utc::now() - date;
-        let text = || {
-            let (amount, way) = match off < TimeDelta::zero() {
-                true => (-off, "behind"),
-                false => (off, "ahead of"),
-            };
-            let amount = crate::human::duration(amount.to_std().unwrap_or_default());
-            format!("this machine's clock is {amount} {way} the server's")
-        };
-        if off.abs() > CLOCK_WRONG {
-            return Err(Finding::new(Problem::Clock, text()));
-        }
-        if off.abs() > CLOCK_ODD {
-            report.warn(Finding::new(Problem::Clock, text()));
-        }
+    if let Some(date) = answer.and_then(|answer| answer.date()) {
+        clock(report, Utc::now() - date)?;
     }
+    report.begin(StepName::Server);
+    Ok(())
+}
+
+/// Why there is no answer, and the step that this is about.
+fn not_reached(error: &HttpError, https: bool, proxy: Option<&Proxy>) -> (StepName, Finding) {
+    let finding = Finding::from(error);
+    match error {
+        // There was a connection a moment ago.
+        HttpError::Connect { host, problem }
+            if *problem == ConnectProblem::TimedOut && https && proxy.is_none() =>
+        {
+            let text = format!(
+                "{host} takes the connection and does not answer in TLS; is it http:// or another port"
+            );
+            (StepName::Tls, Finding::new(Problem::Timeout, text))
+        }
+        // The server is the proxy's to find.
+        HttpError::Connect {
+            problem: ConnectProblem::Dns | ConnectProblem::Refused,
+            ..
+        } if proxy.is_some_and(|proxy| proxy.is_used) => {
+            let text = format!("the proxy is not there: {error}");
+            (StepName::Connection, Finding::new(Problem::Proxy, text))
+        }
+        HttpError::Connect { .. } | HttpError::Broken { .. } => (StepName::Connection, finding),
+        HttpError::Tls { .. } => (StepName::Tls, finding),
+        _ => (StepName::Server, finding),
+    }
+}
+
+/// Says nothing of a clock that is right.
+fn clock(report: &mut Report, off: TimeDelta) -> Result<(), Finding> {
+    if off.abs() <= CLOCK_ODD {
+        return Ok(());
+    }
+    report.begin(StepName::Clock);
+    let (amount, way) = match off < TimeDelta::zero() {
+        true => (-off, "behind"),
+        false => (off, "ahead of"),
+    };
+    let amount = crate::human::duration(amount.to_std().unwrap_or_default());
+    let text = format!("this machine's clock is {amount} {way} the server's");
+    let finding = Finding::new(Problem::Clock, text);
+    if off.abs() > CLOCK_WRONG {
+        return Err(finding);
+    }
+    report.warn(finding);
     Ok(())
 }
 
@@ -304,14 +355,42 @@ async fn connect(addresses: &[SocketAddr]) -> Result<SocketAddr, Finding> {
     Err(last)
 }
 
-/// Whether the HTTP client might use one; then what this program can look up itself says nothing.
-fn goes_through_a_proxy(sender: &HttpSender, connection: &Connection) -> bool {
-    let variables = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let ambient = variables
-        .iter()
-        .any(|name| is_set(name) || is_set(&name.to_ascii_lowercase()));
-    !sender.is_loopback() && (connection.proxy.is_some() || ambient)
+/// A proxy in between: what this program can look up itself then says nothing.
+struct Proxy {
+    setting: Setting,
+    /// If not, the HTTP client decides, by NO_PROXY.
+    is_used: bool,
+}
+
+impl Proxy {
+    fn of(sender: &HttpSender, connection: &Connection) -> Option<Self> {
+        if sender.is_loopback() {
+            return None;
+        }
+        if let Some(url) = &connection.proxy {
+            let setting = Setting::url("proxy", url, Origin::Code);
+            return Some(Self {
+                setting,
+                is_used: true,
+            });
+        }
+        let (name, url) = variable(match sender.base_url().starts_with("https:") {
+            true => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+            false => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+        })?;
+        Some(Self {
+            setting: Setting::url("proxy", &url, Origin::Variable(name)),
+            is_used: variable(&["NO_PROXY", "no_proxy"]).is_none(),
+        })
+    }
+}
+
+/// The first of these variables that is set.
+fn variable(names: &[&'static str]) -> Option<(&'static str, String)> {
+    names.iter().find_map(|name| {
+        let value = std::env::var(name).ok()?;
+        Some((*name, value)).filter(|(_, value)| !value.is_empty())
+    })
 }
 
 fn port(url: &str) -> u16 {
@@ -326,8 +405,13 @@ fn port(url: &str) -> u16 {
 }
 
 /// A key that one region refuses may be good in another.
-fn region(finding: Finding, probe: &dyn Probe, sender: &HttpSender) -> Finding {
-    let refused = matches!(finding.problem, Problem::WrongKey | Problem::WrongWorkspace);
+fn region(finding: Finding, report: &Report, probe: &dyn Probe, sender: &HttpSender) -> Finding {
+    let refused = match finding.problem {
+        Problem::WrongKey => true,
+        // Where nobody has named a workspace, it is the key's own that was refused.
+        Problem::WrongWorkspace => report.setting("workspace id").is_none(),
+        _ => false,
+    };
     if !refused || !probe.regions().contains(&sender.host()) {
         return finding;
     }
@@ -376,6 +460,10 @@ async fn read_back(
                 ));
                 return Ok(());
             }
+            Some(Err(finding)) if finding.problem == Problem::NotReadable => {
+                report.warn(finding);
+                return Ok(());
+            }
             Some(Err(finding)) => return Err(finding),
         }
     }
@@ -390,4 +478,22 @@ fn test_call() -> LLMCallData {
         .with_tokens(4, 2)
         .with_duration(Duration::from_millis(1))
         .with_tag("beluga-o11y-check")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports() {
+        for (url, expected) in [
+            ("https://www.comet.com/opik/api", 443),
+            ("http://opik.internal", 80),
+            ("http://127.0.0.1:5173/api:1", 5173),
+            ("http://[::1]/api", 80),
+            ("https://[fd00::1]:8443", 8443),
+        ] {
+            assert_eq!(port(url), expected, "{url}");
+        }
+    }
 }

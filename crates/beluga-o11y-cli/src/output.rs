@@ -10,6 +10,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use console::Term;
+use textwrap::WordSplitter;
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -73,11 +74,37 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What somebody else wrote, for a terminal: nothing in it moves the cursor, changes colours or turns the direction of
+/// writing.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let moves = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(moves) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match moves(char) {
+            true => visible.extend(char.escape_default()),
+            false => visible.push(char),
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// The same of several lines.
+pub(crate) fn visible_lines(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(visible).collect();
+    lines.join("\n")
+}
+
 /// An error, on standard error. If nobody reads that, there is nobody to tell.
 pub(crate) fn complain(problem: impl Display) {
     let mut stderr = anstream::stderr().lock();
-    let text = lines(&Term::stderr(), &problem.to_string(), "error: ".len());
-    let mut lines = text.into_iter();
+    let problem = visible_lines(&problem.to_string());
+    let mut lines = lines(&Term::stderr(), &problem, "error: ".len()).into_iter();
     let first = lines.next().unwrap_or_default();
     let _ = writeln!(stderr, "{RED}error:{RED:#} {first}");
     for line in lines {
@@ -88,13 +115,13 @@ pub(crate) fn complain(problem: impl Display) {
 /// A remark, on standard error.
 pub(crate) fn remark(text: impl Display) {
     let mut stderr = anstream::stderr().lock();
-    let _ = writeln!(stderr, "{text}");
+    let _ = writeln!(stderr, "{}", visible_lines(&text.to_string()));
 }
 
 /// A sentence of a summary, on standard output.
 pub(crate) fn say(out: &mut dyn Write, text: impl Display) -> io::Result<()> {
     let mut indent = 0;
-    for line in wrap(&text.to_string(), 2) {
+    for line in wrap(&visible_lines(&text.to_string()), 2) {
         writeln!(out, "{:indent$}{line}", "")?;
         indent = 2;
     }
@@ -140,9 +167,11 @@ fn lines(term: &Term, text: &str, beside: usize) -> Vec<String> {
         return vec![text.to_owned()];
     };
     let room = width.saturating_sub(beside).max(20);
-    // A path or an address is to be copied whole.
-    let options = textwrap::Options::new(room).break_words(false);
-    textwrap::wrap(text, options)
+    // A path, an address or a host name is to be copied whole.
+    let whole = textwrap::Options::new(room)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    textwrap::wrap(text, whole)
         .into_iter()
         .map(Cow::into_owned)
         .collect()
@@ -155,4 +184,24 @@ pub(crate) fn trimmed(table: &Table) -> String {
         .map(|line| line.trim_end().to_owned())
         .collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_act_on_a_terminal_is_shown_instead() {
+        for (text, shown) in [
+            ("", ""),
+            ("Projekt 東京 👩‍🔬 naïve", "Projekt 東京 👩‍🔬 naïve"),
+            ("\u{1b}[2Jx\u{7}", "\\u{1b}[2Jx\\u{7}"),
+            ("a\nb\tc\r", "a\\nb\\tc\\r"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("\u{202e}gnp.exe", "\\u{202e}gnp.exe"),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
+        assert_eq!(visible_lines("a\n\u{1b}b\n"), "a\n\\u{1b}b\n");
+    }
 }

@@ -7,5 +7,31 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Outcome<T> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the system gives no runtime: {error}")))?;
-    Ok(runtime.block_on(future))
+    let done = runtime.block_on(future);
+    // A name that is being looked up cannot be called off, and nobody waits for it any more.
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_blocks_is_not_waited_for() {
+        let since = Instant::now();
+        block_on(async {
+            drop(tokio::task::spawn_blocking(|| {
+                thread::sleep(Duration::from_secs(20));
+            }));
+            tokio::task::yield_now().await;
+        })
+        .unwrap();
+        assert!(since.elapsed() < Duration::from_secs(10));
+    }
 }

@@ -89,7 +89,10 @@ impl<'a> MakeWriter<'a> for AboveTheBar {
 
 impl Write for AboveTheBar {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        above(|| io::stderr().lock().write(text))
+        // A file's name or a variable's value may be in it.
+        let shown = output::visible_lines(&String::from_utf8_lossy(text));
+        above(|| io::stderr().lock().write_all(shown.as_bytes()))?;
+        Ok(text.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -19,11 +19,13 @@ use crate::{
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 pub(crate) fn run(arguments: &Send, loudness: Loudness) -> Outcome {
-    let call = match arguments.call.made()? {
+    let call = arguments.call.made()?;
+    // What is wrong with them is known before somebody types.
+    let backends = backend::open(&arguments.to, &arguments.connection)?;
+    let call = match call {
         Some(call) => call,
         None => from_standard_input(arguments.ignore_unknown)?,
     };
-    let backends = backend::open(&arguments.to, &arguments.connection)?;
     let results = runtime::block_on(async {
         let mut results = Vec::new();
         for backend in &backends {
@@ -146,6 +148,7 @@ impl Call {
         for entry in metadata {
             let (name, value) = entry
                 .split_once('=')
+                .filter(|(name, _)| !name.is_empty())
                 .ok_or_else(|| Failure::settings("--metadata: expected name=value"))?;
             let value = Json::parse(value).unwrap_or_else(|_| Json::new(value));
             call.metadata.insert(name.to_owned(), value);

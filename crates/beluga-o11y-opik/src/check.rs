@@ -2,6 +2,7 @@
 
 use beluga_o11y_http::{HttpError, HttpResponse, MAX_BODY_BYTES};
 use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{OpikConfig, connection::Connection, id};
@@ -14,6 +15,9 @@ pub struct OpikCheck {
     pub version: Option<String>,
     /// The workspace that records go to.
     pub workspace: String,
+    /// Whether the project exists already; Opik makes it with the first record. `None` if no project is set, or if that
+    /// cannot be asked.
+    pub project_exists: Option<bool>,
 }
 
 /// What a check found to be wrong. Prints as `opik: check: <what, and what to do>`.
@@ -92,6 +96,7 @@ pub(crate) async fn check(
     Ok(OpikCheck {
         version,
         workspace: config.workspace.clone(),
+        project_exists: project_exists(connection, config).await?,
     })
 }
 
@@ -155,6 +160,33 @@ async fn credentials(
         }),
         _ => Err(refusal(&response, config)),
     }
+}
+
+/// Asks as Opik's own clients do for a project by name. A server that cannot be asked is none the worse for it.
+async fn project_exists(
+    connection: &Connection,
+    config: &OpikConfig,
+) -> Result<Option<bool>, OpikCheckError> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        errors: Vec<String>,
+    }
+    let Some(project) = &config.project else {
+        return Ok(None);
+    };
+    let body = json!({ "name": project }).to_string().into_bytes();
+    let response = connection.post("v1/private/projects/retrieve", body).await;
+    let response = response.map_err(OpikCheckError::Unreachable)?;
+    let is_refusal = || {
+        // What lacks the endpoint says 404 too, but not like this.
+        let refusal = serde_json::from_slice::<Refusal>(response.body());
+        refusal.is_ok_and(|refusal| !refusal.errors.is_empty())
+    };
+    Ok(match response.status() {
+        200..300 if !response.is_html() => Some(true),
+        404 if is_refusal() => Some(false),
+        _ => None,
+    })
 }
 
 /// Whether both records of a call are there. Without the span Opik would show no tokens and no cost.

@@ -8,14 +8,16 @@ use std::{
 use beluga_o11y_http::{Origin, Setting};
 use serde_json::{Value, json};
 
-use super::finding::{Finding, Problem};
 use crate::{
     arguments::{Loudness, Target},
+    backend::{Finding, Problem},
     output::{BOLD, DIM, GREEN, RED, YELLOW},
 };
 
-/// What exporters call what lets them in.
-const KEYS: &[&str] = &["API key", "secret key", "authorization"];
+/// What exporters call what lets them in. A key may also be among the headers.
+const KEYS: &[&str] = &["API key", "secret key", "authorization", "headers"];
+/// More has no place on a screen, whoever sends it.
+const MAX_CHARS: usize = 1_000;
 /// Steps that take longer tell how long.
 const SHOWN: Duration = Duration::from_millis(10);
 
@@ -26,6 +28,8 @@ pub(crate) enum StepName {
     Name,
     Connection,
     Tls,
+    /// Only where it is wrong.
+    Clock,
     Server,
     Credentials,
     Place,
@@ -34,11 +38,12 @@ pub(crate) enum StepName {
 }
 
 impl StepName {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Settings,
         Self::Name,
         Self::Connection,
         Self::Tls,
+        Self::Clock,
         Self::Server,
         Self::Credentials,
         Self::Place,
@@ -52,6 +57,7 @@ impl StepName {
             Self::Name => "name",
             Self::Connection => "connection",
             Self::Tls => "TLS",
+            Self::Clock => "clock",
             Self::Server => "server",
             Self::Credentials => "credentials",
             Self::Place => "project",
@@ -98,11 +104,21 @@ pub(crate) struct Report {
 }
 
 /// A setting that was made in code was made by a flag, here.
-pub(crate) fn shown_origin(origin: &Origin) -> String {
+fn shown_origin(origin: &Origin) -> String {
     match origin {
         Origin::Code => "flag".to_owned(),
-        other => other.to_string(),
+        other => shown(&other.to_string()),
     }
+}
+
+/// A text of whatever length, by whomever.
+fn shown(text: &str) -> String {
+    let mut shown = crate::output::visible(text).into_owned();
+    if let Some((end, _)) = shown.char_indices().nth(MAX_CHARS) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
 }
 
 impl Report {
@@ -149,7 +165,14 @@ impl Report {
         self.end(Fate::Failed(finding));
     }
 
-    fn end(&mut self, fate: Fate) {
+    fn end(&mut self, mut fate: Fate) {
+        if let Fate::Passed(text)
+        | Fate::Warning(Finding { text, .. })
+        | Fate::Failed(Finding { text, .. }) = &mut fate
+        {
+            // A server may have written it.
+            *text = shown(text);
+        }
         self.steps.push(Step {
             name: self.current,
             fate,
@@ -183,11 +206,14 @@ impl Report {
     fn cause(&self, problem: Problem) -> Option<String> {
         let names: &[&str] = match problem {
             Problem::WrongKey | Problem::WrongKeyOrRegion | Problem::Forbidden => KEYS,
-            Problem::WrongWorkspace => &["workspace", "workspace id"],
+            Problem::WrongWorkspace | Problem::MissingWorkspace => &["workspace", "workspace id"],
             Problem::Dns
             | Problem::Refused
             | Problem::Timeout
             | Problem::Connection
+            | Problem::UntrustedCertificate
+            | Problem::Certificate
+            | Problem::Tls
             | Problem::WrongServer
             | Problem::OldServer
             | Problem::Redirect
@@ -195,9 +221,9 @@ impl Report {
             Problem::ProjectMissing => &["project"],
             _ => &[],
         };
-        let about = |setting: &&Setting| names.contains(&setting.name);
+        let about = |setting: &&Setting| setting.value.is_some() && names.contains(&setting.name);
         let setting = self.settings.iter().find(about)?;
-        let value = setting.value.as_deref()?;
+        let value = shown(setting.value.as_deref()?);
         let from = shown_origin(&setting.origin);
         Some(format!("{} {value}, from: {from}", setting.name))
     }
@@ -205,6 +231,10 @@ impl Report {
     /// What this command offers against it.
     fn remedy(problem: Problem) -> Option<&'static str> {
         Some(match problem {
+            Problem::MissingKey => {
+                "here: its variable, or --api-key KEY (Langfuse: also --public-key KEY; OTLP: --header 'authorization: ..')"
+            }
+            Problem::MissingWorkspace => "here: its variable, or --workspace ID",
             Problem::UntrustedCertificate => {
                 "here: --ca FILE; in a program: with_root_certificate_pem; everywhere: the system's certificates"
             }
@@ -227,19 +257,23 @@ impl Report {
     }
 
     pub(crate) fn print(&self, out: &mut dyn Write, loudness: Loudness) -> io::Result<()> {
-        match &self.destination {
-            Some(destination) => writeln!(out, "{BOLD}{}{BOLD:#}  {destination}", self.name)?,
-            None => writeln!(out, "{BOLD}{}{BOLD:#}", self.name)?,
+        let beside = self.name.len() + 2;
+        let destination = self.destination.as_deref().map(shown).unwrap_or_default();
+        let mut lines = crate::output::wrap(&destination, beside).into_iter();
+        let first = lines.next().unwrap_or_default();
+        let heading = format!("{BOLD}{}{BOLD:#}  {first}", self.name);
+        writeln!(out, "{}", heading.trim_end())?;
+        for line in lines {
+            writeln!(out, "{:beside$}{line}", "")?;
         }
-        let shown = self
-            .settings
-            .iter()
-            .filter(|setting| setting.value.is_some());
         if !loudness.quiet && !self.settings.is_empty() {
             let mut table = crate::output::table(["setting", "value", "from"]);
-            for setting in shown {
-                let value = setting.value.as_deref().unwrap_or_default();
-                table.add_row([setting.name, value, &shown_origin(&setting.origin)]);
+            for setting in &self.settings {
+                let Some(value) = &setting.value else {
+                    continue;
+                };
+                let value = shown(value);
+                table.add_row([setting.name, &value, &shown_origin(&setting.origin)]);
             }
             for line in table.to_string().lines() {
                 writeln!(out, " {}", line.trim_end())?;
@@ -280,7 +314,11 @@ impl Report {
         }
         let rest: Vec<_> = self.untried().map(StepName::label).collect();
         if !rest.is_empty() {
-            writeln!(out, "  {DIM}--  not tried: {}{DIM:#}", rest.join(", "))?;
+            let rest = format!("not tried: {}", rest.join(", "));
+            for (index, line) in crate::output::wrap(&rest, 6).iter().enumerate() {
+                let sign = if index == 0 { "--" } else { "" };
+                writeln!(out, "  {DIM}{sign:<2}  {line}{DIM:#}")?;
+            }
         }
         Ok(())
     }
@@ -288,17 +326,20 @@ impl Report {
     /// The steps that come after a failure.
     fn untried(&self) -> impl Iterator<Item = StepName> {
         let failed = !self.is_well();
+        let plain = |destination: &String| destination.starts_with("http:");
+        let plain = self.destination.as_ref().is_some_and(plain);
         let last = self.steps.iter().map(|step| step.name).max();
-        StepName::ALL
-            .into_iter()
-            .filter(move |step| failed && Some(*step) > last)
+        StepName::ALL.into_iter().filter(move |step| {
+            let is_for_none = *step == StepName::Clock || plain && *step == StepName::Tls;
+            failed && Some(*step) > last && !is_for_none
+        })
     }
 
     pub(crate) fn json(&self) -> Value {
         let settings = self.settings.iter().map(|setting| {
             json!({
                 "name": setting.name,
-                "value": setting.value,
+                "value": setting.value.as_deref().map(shown),
                 "from": shown_origin(&setting.origin),
             })
         });
@@ -326,7 +367,7 @@ impl Report {
         });
         json!({
             "provider": self.name,
-            "destination": self.destination,
+            "destination": self.destination.as_deref().map(shown),
             "ok": self.is_well(),
             "settings": settings.collect::<Vec<_>>(),
             "steps": steps.collect::<Vec<_>>(),

@@ -1,9 +1,18 @@
 //! The command, run as a process as its users run it.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod check;
 mod docs;
 mod manual;
 mod replay;
 mod resume;
 mod sandbox;
+mod send;
 mod spool;
 mod support;

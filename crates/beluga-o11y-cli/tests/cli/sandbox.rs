@@ -6,10 +6,20 @@ use std::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::support::{Place, Ran};
+use crate::support::Place;
+
+/// Ends with the test, whatever becomes of it.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 struct Running {
-    child: Child,
+    server: Server,
     out: Lines<BufReader<ChildStdout>>,
     /// Where the variables point.
     place: Place,
@@ -18,8 +28,8 @@ struct Running {
 
 fn start(arguments: &[&str]) -> Running {
     let mut place = Place::new();
-    let mut child = place.start(&[&["sandbox", "--port", "0"], arguments].concat());
-    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut server = Server(place.start(&[&["sandbox", "--port", "0"], arguments].concat()));
+    let mut out = BufReader::new(server.0.stdout.take().unwrap()).lines();
     let mut port = String::new();
     loop {
         let line = out.next().unwrap().unwrap();
@@ -36,7 +46,7 @@ fn start(arguments: &[&str]) -> Running {
         // The last one.
         if name == "OTEL_EXPORTER_OTLP_PROTOCOL" {
             return Running {
-                child,
+                server,
                 out,
                 place,
                 port,
@@ -65,7 +75,7 @@ impl Running {
     }
 
     fn end(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
-        let id = self.child.id().to_string();
+        let id = self.server.0.id().to_string();
         assert!(
             Command::new("kill")
                 .args([signal, &id])
@@ -74,7 +84,7 @@ impl Running {
                 .success()
         );
         let rest = self.out.map(Result::unwrap).collect();
-        (self.child.wait().unwrap().code(), rest)
+        (self.server.0.wait().unwrap().code(), rest)
     }
 }
 
@@ -212,11 +222,22 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn it_ends_when_nobody_reads() {
     let Running {
-        child, out, place, ..
+        mut server,
+        out,
+        place,
+        ..
     } = start(&[]);
     drop(out);
     // It may have ended already, when it told what the variables are for.
     place.run(&["send", "--to", "opik", "--model", "m"]);
-    let ran = Ran::new(child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.err.as_str()), (Some(141), ""));
+    let code = server.0.wait().unwrap().code();
+    let mut err = String::new();
+    server
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    assert_eq!((code, err.as_str()), (Some(141), ""));
 }

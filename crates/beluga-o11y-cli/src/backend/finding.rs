@@ -24,6 +24,8 @@ pub(crate) enum Problem {
     /// The key was refused by a server that has sisters in other regions, each with keys of its own.
     WrongKeyOrRegion,
     WrongWorkspace,
+    /// The key is good for several workspaces, and none is named.
+    MissingWorkspace,
     ProjectMissing,
     /// The key is good, and may not write.
     Forbidden,
@@ -55,6 +57,29 @@ impl Finding {
     pub(crate) fn new(problem: Problem, text: impl ToString) -> Self {
         let text = text.to_string();
         Self { problem, text }
+    }
+
+    /// About an answer that says by its status what is wrong, whatever was asked; if it does not, it is the given
+    /// problem.
+    pub(crate) fn of_status(
+        status: u16,
+        otherwise: Problem,
+        name: &str,
+        error: impl ToString,
+    ) -> Self {
+        let answered = |what| format!("the server answered with status {status}: {what}");
+        match status {
+            402 => Self::new(Problem::Quota, answered("the quota of the plan is used up")),
+            407 => Self::new(
+                Problem::Proxy,
+                "the proxy asks for a user and a password in its URL",
+            ),
+            413 => Self::new(Problem::TooLarge, answered("the request is too big")),
+            408 | 504 => Self::of(Problem::Timeout, name, error),
+            429 => Self::of(Problem::RateLimited, name, error),
+            500.. => Self::of(Problem::Unhealthy, name, error),
+            _ => Self::of(otherwise, name, error),
+        }
     }
 
     /// `text` says who found it first, which is said elsewhere: `opik: check: ..`.
@@ -114,19 +139,34 @@ impl From<&HttpConfigError> for Finding {
 /// Why a test record did not arrive.
 impl Finding {
     pub(crate) fn of_export(name: &str, error: &ExportError) -> Self {
+        let mut text = error.to_string();
         let problem = match (error.status(), error.kind()) {
             (Some(300..=399), _) => Problem::Redirect,
             (Some(401), _) => Problem::WrongKey,
             (Some(402), _) => Problem::Quota,
             (Some(403), _) => Problem::Forbidden,
+            (Some(407), _) => Problem::Proxy,
             (Some(404 | 405 | 501), _) => Problem::OldServer,
             (Some(413), _) | (_, ExportErrorKind::TooLarge) => Problem::TooLarge,
             (Some(429), _) => Problem::RateLimited,
             (Some(408 | 504), _) => Problem::Timeout,
             (Some(500..), _) => Problem::Unhealthy,
             (_, ExportErrorKind::Rejected) => Problem::Rejected,
-            _ => Problem::Connection,
+            // An error of an export says it in words only.
+            (None, _) if text.contains("no answer from ") => Problem::Timeout,
+            (None, _) => Problem::Connection,
+            // Opik's cloud says so of one that it does not know.
+            (Some(400), _) if text.contains("workspace") => Problem::WrongWorkspace,
+            // An answer, and not one of the API.
+            (Some(_), _) => Problem::WrongServer,
         };
-        Self::of(problem, name, error)
+        if problem == Problem::Rejected
+            && let Some(answer) = error.response_snippet()
+        {
+            // It is about a record that holds nothing of anybody's.
+            text.push_str("; the server answered: ");
+            text.push_str(answer);
+        }
+        Self::of(problem, name, text)
     }
 }

@@ -34,7 +34,8 @@ pub(crate) trait Probe: Backend {
     /// Whether the key is good, and where calls go.
     async fn access(&self) -> Result<Access, Finding>;
 
-    /// Whether a call can be read. Nothing if there is no way to ask.
+    /// Whether a call can be read. Nothing if there is no way to ask at all; a finding of [`Problem::NotReadable`] if this
+    /// server has none.
     async fn has(&self, call: &LLMCallData) -> Option<Result<bool, Finding>>;
 }
 
@@ -51,16 +52,6 @@ fn version(name: &str, version: Option<String>) -> String {
         Some(version) => format!("{name} {version}"),
         None => format!("{name}, which does not tell its version"),
     }
-}
-
-/// 408, 429, 5xx.
-fn busy(name: &str, status: u16, error: impl ToString) -> Finding {
-    let problem = match status {
-        429 => Problem::RateLimited,
-        402 => Problem::Quota,
-        _ => Problem::Unhealthy,
-    };
-    Finding::of(problem, name, error)
 }
 
 #[async_trait]
@@ -81,13 +72,14 @@ impl Probe for OpikExporter {
     async fn access(&self) -> Result<Access, Finding> {
         let checked = self.check().await.map_err(opik)?;
         let mut place = format!("workspace {}", checked.workspace);
-        if let Some(project) = &self.config().project {
+        let project = self.config().project.clone();
+        if let Some(project) = &project {
             place.push_str(", project ");
             place.push_str(project);
         }
         Ok(Access {
             place,
-            missing_project: None,
+            missing_project: project.filter(|_| checked.project_exists == Some(false)),
         })
     }
 
@@ -100,9 +92,13 @@ fn opik(error: OpikCheckError) -> Finding {
     use OpikCheckError as E;
     let problem = match &error {
         E::Unreachable(error) => return error.into(),
-        E::Busy { status } => return busy("opik", *status, &error),
+        E::Busy { status } | E::Unhealthy { status } => {
+            return Finding::of_status(*status, Problem::Unhealthy, "opik", &error);
+        }
+        E::NotOpik { status, .. } => {
+            return Finding::of_status(*status, Problem::WrongServer, "opik", &error);
+        }
         E::Disabled => Problem::SwitchedOff,
-        E::Unhealthy { .. } => Problem::Unhealthy,
         E::KeyMissing => Problem::MissingKey,
         E::KeyRefused => Problem::WrongKey,
         E::WorkspaceForbidden { .. } | E::WorkspaceUnknown { .. } => Problem::WrongWorkspace,
@@ -153,13 +149,20 @@ fn langfuse(error: LangfuseCheckError) -> Finding {
     use LangfuseCheckError as E;
     let problem = match &error {
         E::Unreachable(error) => return error.into(),
-        E::Busy { status } => return busy("langfuse", *status, &error),
+        E::Busy { status } | E::Unhealthy { status } => {
+            return Finding::of_status(*status, Problem::Unhealthy, "langfuse", &error);
+        }
+        E::NotLangfuse { status, .. } => {
+            return Finding::of_status(*status, Problem::WrongServer, "langfuse", &error);
+        }
+        E::NoOtlp { status, .. } => {
+            return Finding::of_status(*status, Problem::OldServer, "langfuse", &error);
+        }
         E::Disabled => Problem::SwitchedOff,
-        E::Unhealthy { .. } => Problem::Unhealthy,
         E::KeysRefused => Problem::WrongKey,
         E::NotProjectKeys => Problem::ProjectMissing,
         E::Suspended => Problem::Forbidden,
-        E::NoOtlp { .. } => Problem::OldServer,
+        E::NoObservations { .. } => Problem::NotReadable,
         _ => Problem::WrongServer,
     };
     Finding::of(problem, "langfuse", error)
@@ -198,12 +201,18 @@ fn phoenix(error: PhoenixCheckError) -> Finding {
     use PhoenixCheckError as E;
     let problem = match &error {
         E::Unreachable(error) => return error.into(),
-        E::Busy { status } => return busy("phoenix", *status, &error),
+        E::Busy { status } => {
+            return Finding::of_status(*status, Problem::Unhealthy, "phoenix", &error);
+        }
+        E::NotPhoenix { status, .. } => {
+            return Finding::of_status(*status, Problem::WrongServer, "phoenix", &error);
+        }
         E::Disabled => Problem::SwitchedOff,
         E::KeyMissing => Problem::MissingKey,
         E::KeyRefused => Problem::WrongKey,
         E::KeyMayNotWrite => Problem::Forbidden,
         E::TooOld { .. } => Problem::OldServer,
+        E::ProjectName { .. } => Problem::NotReadable,
         _ => Problem::WrongServer,
     };
     Finding::of(problem, "phoenix", error)
@@ -250,10 +259,16 @@ fn langsmith(error: LangSmithCheckError) -> Finding {
     use LangSmithCheckError as E;
     let problem = match &error {
         E::Unreachable(error) => return error.into(),
-        E::Busy { status } => return busy("langsmith", *status, &error),
+        E::Busy { status } => {
+            return Finding::of_status(*status, Problem::Unhealthy, "langsmith", &error);
+        }
+        E::NotLangSmith { status, .. } => {
+            return Finding::of_status(*status, Problem::WrongServer, "langsmith", &error);
+        }
         E::Disabled => Problem::SwitchedOff,
         E::KeyRefused => Problem::WrongKey,
-        E::WorkspaceMissing | E::Forbidden | E::Refused { .. } => Problem::WrongWorkspace,
+        E::WorkspaceMissing => Problem::MissingWorkspace,
+        E::Forbidden | E::Refused { .. } => Problem::WrongWorkspace,
         E::TooOld { .. } => Problem::OldServer,
         _ => Problem::WrongServer,
     };
@@ -299,11 +314,16 @@ fn otlp(error: OtlpCheckError) -> Finding {
     use OtlpCheckError as E;
     let problem = match &error {
         E::Unreachable(error) => return error.into(),
-        E::Busy { status } => return busy("otlp", *status, &error),
+        E::Busy { status } => {
+            return Finding::of_status(*status, Problem::Unhealthy, "otlp", &error);
+        }
+        E::NotOtlp { status: 404, .. } => Problem::OldServer,
+        E::NotOtlp { status, .. } => {
+            return Finding::of_status(*status, Problem::WrongServer, "otlp", &error);
+        }
         E::Disabled => Problem::SwitchedOff,
         E::CredentialsMissing => Problem::MissingKey,
         E::CredentialsRefused { .. } => Problem::WrongKey,
-        E::NotOtlp { status: 404, .. } => Problem::OldServer,
         _ => Problem::WrongServer,
     };
     Finding::of(problem, "otlp", error)
