@@ -670,6 +670,33 @@ fn where_there_can_be_no_directory_memory_has_to_do_until_there_is_one() {
     );
 }
 
+/// SQLite gives the number of a letter that was revived to the next one that dies.
+#[test]
+fn a_letter_that_dies_again_is_not_revived_unless_somebody_asks_again() {
+    let root = TempDir::new().unwrap();
+    let backend = Backend::default();
+    let bad: Vec<_> = (0..5).map(call).collect();
+    let ids = bad.iter().map(LLMCallData::id);
+    backend.0.lock().unwrap().rejects.extend(ids);
+    let pipeline = builder(&backend, root.path()).spawn().unwrap();
+    for call in bad {
+        assert!(pipeline.submit(call).is_accepted());
+    }
+    wait_for(|| pipeline.stats().spool.dead_letters == 5);
+    for asked in 1..=5 {
+        assert_eq!(pipeline.send_dead_letters_again(), 5);
+        wait_for(|| pipeline.stats().rejected >= 5 + 5 * asked);
+        wait_for(|| pipeline.stats().spool.dead_letters == 5);
+        // Time for what should not happen.
+        std::thread::sleep(Duration::from_millis(100));
+        let stats = pipeline.stats();
+        assert_eq!(
+            (stats.recovered, stats.rejected),
+            (5 * asked, 5 + 5 * asked)
+        );
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_directory_that_is_deleted_meanwhile_is_made_anew() {
@@ -807,8 +834,7 @@ fn a_row_that_was_changed_is_kept_and_not_sent() {
     leave(root.path(), 0..10);
     let database = databases(root.path()).remove(0);
     let connection = Connection::open(&database).unwrap();
-    let changed =
-        "UPDATE calls SET record = replace(CAST(record AS TEXT), 'gpt-4o', 'gpt-4x') WHERE id = 3";
+    let changed = "UPDATE calls SET record = CAST(replace(CAST(record AS TEXT), 'gpt-4o', 'gpt-4x') AS BLOB) WHERE id = 3";
     assert_eq!(connection.execute(changed, []).unwrap(), 1);
     assert_eq!(
         connection
