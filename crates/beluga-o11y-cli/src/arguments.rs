@@ -394,7 +394,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
+    // One in eleven days: whoever waits longer has made a mistake.
+    const LEAST: f64 = 0.000_001;
     let rate = text.parse::<f64>().ok();
-    rate.filter(|rate| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| "a number above zero is expected".to_owned())
+    rate.filter(|rate| rate.is_finite() && *rate >= LEAST)
+        .ok_or_else(|| format!("a number from {LEAST} is expected"))
 }

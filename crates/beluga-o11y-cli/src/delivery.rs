@@ -30,7 +30,7 @@ pub(crate) struct Ledger<P> {
 
 struct State<P> {
     waiting: HashMap<Uuid, Waiting<P>>,
-    /// Calls with an id that another one has that waits as well.
+    /// Later calls with an id that another one has that waits as well. They leave in the order in which they came.
     namesakes: HashMap<Uuid, VecDeque<Waiting<P>>>,
     bytes: usize,
     /// Batches that are being sent.
@@ -95,10 +95,18 @@ impl<P: Copy> Ledger<P> {
 
     /// Where a call came from.
     pub(crate) fn place(&self, id: Uuid) -> Option<P> {
-        let state = self.lock();
-        let namesake = state.namesakes.get(&id).and_then(VecDeque::front);
-        let waiting = namesake.or_else(|| state.waiting.get(&id));
-        waiting.map(|waiting| waiting.place)
+        self.lock().waiting.get(&id).map(|waiting| waiting.place)
+    }
+
+    /// The call that was expected last under this id was not handed over.
+    pub(crate) fn take_back(&self, id: Uuid) {
+        self.note(|state| {
+            let newest = state.namesakes.get_mut(&id).and_then(VecDeque::pop_back);
+            match newest {
+                Some(newest) => state.bytes -= newest.bytes,
+                None => drop(state.take(id)),
+            }
+        });
     }
 
     /// A call will not arrive.
@@ -141,6 +149,8 @@ impl<P: Copy> Ledger<P> {
 /// How long a backend is waited for.
 #[derive(Debug)]
 pub(crate) struct Patience {
+    /// The backend's.
+    name: String,
     limit: Duration,
     /// Calls that were delivered, rejected or dropped.
     settled: u64,
@@ -149,8 +159,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    pub(crate) fn new(limit: Duration) -> Self {
+    pub(crate) fn new(name: &str, limit: Duration) -> Self {
         Self {
+            name: name.to_owned(),
             limit,
             settled: 0,
             gain: Instant::now(),
@@ -181,21 +192,26 @@ impl Patience {
         let waited = self.gain.elapsed();
         (waited >= limit).then(|| match error {
             Some(error) => format!("{error} (given up after {:.0} s)", waited.as_secs_f64()),
-            None => format!("no answer for {:.0} s", waited.as_secs_f64()),
+            None => format!(
+                "{}: no answer for {:.0} s; check the server, or wait longer with --patience",
+                self.name,
+                waited.as_secs_f64()
+            ),
         })
     }
 }
 
 impl<P: Copy> State<P> {
     fn take(&mut self, id: Uuid) -> Option<P> {
-        let mut namesake = None;
-        if let Some(namesakes) = self.namesakes.get_mut(&id) {
-            namesake = namesakes.pop_front();
-            if namesakes.is_empty() {
-                self.namesakes.remove(&id);
+        let waiting = self.waiting.remove(&id)?;
+        if let Entry::Occupied(mut namesakes) = self.namesakes.entry(id) {
+            if let Some(next) = namesakes.get_mut().pop_front() {
+                self.waiting.insert(id, next);
+            }
+            if namesakes.get().is_empty() {
+                namesakes.remove();
             }
         }
-        let waiting = namesake.or_else(|| self.waiting.remove(&id))?;
         self.bytes -= waiting.bytes;
         Some(waiting.place)
     }
@@ -270,5 +286,35 @@ impl<P: Copy + Send + 'static> TraceExporter for Watched<P> {
             Err(error) => state.error = Some(error.clone()),
         });
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_with_one_id_leave_in_the_order_in_which_they_came() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let ledger = Ledger::new({
+            let told = Arc::clone(&told);
+            move |place: u64| told.lock().unwrap().push(place)
+        });
+        let id = Uuid::from_u128(7);
+        for place in 1..=3 {
+            assert!(ledger.expect(id, place, 10, Duration::ZERO));
+        }
+        assert!(ledger.expect(id, 4, 10, Duration::ZERO));
+        ledger.take_back(id);
+        ledger.note(|state| state.deliver(id));
+        assert_eq!(ledger.place(id), Some(2));
+        ledger.give_up(id);
+        assert_eq!(ledger.place(id), Some(3));
+        ledger.note(|state| state.deliver(id));
+        assert_eq!(*told.lock().unwrap(), [1, 3]);
+        assert!(ledger.is_empty());
+        let state = ledger.lock();
+        assert!(state.namesakes.is_empty());
+        assert_eq!(state.bytes, 0);
     }
 }

@@ -103,8 +103,7 @@ pub(crate) fn visible_lines(text: &str) -> String {
 /// An error, on standard error. If nobody reads that, there is nobody to tell.
 pub(crate) fn complain(problem: impl Display) {
     let mut stderr = anstream::stderr().lock();
-    let problem = visible_lines(&problem.to_string());
-    let mut lines = lines(&Term::stderr(), &problem, "error: ".len()).into_iter();
+    let mut lines = lines(&Term::stderr(), &problem.to_string(), "error: ".len()).into_iter();
     let first = lines.next().unwrap_or_default();
     let _ = writeln!(stderr, "{RED}error:{RED:#} {first}");
     for line in lines {
@@ -115,13 +114,13 @@ pub(crate) fn complain(problem: impl Display) {
 /// A remark, on standard error.
 pub(crate) fn remark(text: impl Display) {
     let mut stderr = anstream::stderr().lock();
-    let _ = writeln!(stderr, "{}", visible_lines(&text.to_string()));
+    let _ = writeln!(stderr, "{}", visible(&text.to_string()));
 }
 
 /// A sentence of a summary, on standard output.
 pub(crate) fn say(out: &mut dyn Write, text: impl Display) -> io::Result<()> {
     let mut indent = 0;
-    for line in wrap(&visible_lines(&text.to_string()), 2) {
+    for line in wrap(&text.to_string(), 2) {
         writeln!(out, "{:indent$}{line}", "")?;
         indent = 2;
     }
@@ -163,15 +162,16 @@ pub(crate) fn wrap(text: &str, beside: usize) -> Vec<String> {
 }
 
 fn lines(term: &Term, text: &str, beside: usize) -> Vec<String> {
+    let text = visible(text);
     let Some(width) = width_of(term) else {
-        return vec![text.to_owned()];
+        return vec![text.into_owned()];
     };
     let room = width.saturating_sub(beside).max(20);
     // A path, an address or a host name is to be copied whole.
     let whole = textwrap::Options::new(room)
         .break_words(false)
         .word_splitter(WordSplitter::NoHyphenation);
-    textwrap::wrap(text, whole)
+    textwrap::wrap(&text, whole)
         .into_iter()
         .map(Cow::into_owned)
         .collect()

@@ -45,7 +45,7 @@ const LETTER_FIELDS: &[&str] = &[
 ];
 
 /// Where a dead letter has its call.
-const RECORD: &str = "record";
+pub(crate) const RECORD: &str = "record";
 
 /// Why JSON is no call. It quotes nothing but the name of a field that is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub(crate) fn read(json: &[u8], ignore_unknown: bool) -> Result<LLMCallData, Pro
 }
 
 /// An object, by the names of its fields.
-type Object<'a> = BTreeMap<String, &'a RawValue>;
+pub(crate) type Object<'a> = BTreeMap<String, &'a RawValue>;
 
 fn is_letter(json: &[u8]) -> bool {
     serde_json::from_slice::<Object<'_>>(json).is_ok_and(|object| object.contains_key(RECORD))
@@ -173,6 +173,11 @@ fn explain(json: &[u8]) -> Problem {
         Ok(object) => object,
         Err(error) => return not_json(&error),
     };
+    if object.contains_key("text") && object.contains_key("reason") {
+        return Problem::new(
+            "the text of a line that was no JSON: put the mended call in place of this line",
+        );
+    }
     for (name, value) in &object {
         let Some((name, expected)) = FIELDS.iter().find(|(known, _)| known == name) else {
             return not_known(name, FIELDS.iter().map(|(known, _)| *known));
@@ -305,6 +310,10 @@ mod tests {
                 "input_token: unknown field, perhaps input_tokens is meant",
             ),
             ("{\"zzz\":7}", "zzz: unknown field"),
+            (
+                "{\"text\":\"SECRET\",\"reason\":\"unreadable\",\"line\":1}",
+                "the text of a line that was no JSON: put the mended call in place of this line",
+            ),
             (
                 "{\"cost\":-1}",
                 "cost: -1 USD is negative; leave it out if it is unknown",

@@ -81,6 +81,14 @@ pub(crate) fn run(arguments: &Replay, loudness: Loudness) -> Outcome {
         1 => {}
         _ => return Err(Failure::settings("standard input can be read only once")),
     }
+    if arguments.state.is_some()
+        && let Some(pipe) = sources.iter().find(|source| source.is_pipe())
+    {
+        return Err(Failure::Settings(format!(
+            "--state: {} cannot be read again; write it to a file",
+            pipe.name()
+        )));
+    }
     // Without a backend a dry run just reads.
     let backends = match arguments.dry_run && arguments.to.is_empty() {
         true => Vec::new(),
@@ -116,8 +124,6 @@ struct Run<'a> {
     started: Instant,
     ticked: Instant,
     saved: Instant,
-    /// Lines that were not blank, in this run.
-    lines: u64,
     /// Calls that were read, in this run.
     calls: u64,
     unreadable: u64,
@@ -229,6 +235,7 @@ impl<'a> Run<'a> {
             .map(|(file, before)| (file.source.clone(), before.is_none()))
             .collect();
         let rejected = Rejected::new(&anew, arguments.rejected.as_deref());
+        once(&files)?;
         not_read_and_written(&files, &rejected, arguments)?;
         let rejected = Arc::new(Mutex::new(rejected));
         let complaints = Arc::new(Complaints::default());
@@ -260,10 +267,10 @@ impl<'a> Run<'a> {
                     let name = names.get(place.file).map_or("", String::as_str);
                     complaints.line(name, place.line, &letter.error);
                     let written = lock(&rejected).letter(place.file, place.line, letter);
-                    if let Err(error) = written {
-                        complaints.line(name, place.line, not_written(&error));
+                    match written {
+                        Ok(()) => settle(&shares, place, true),
+                        Err(error) => complaints.line(name, place.line, not_written(&error)),
                     }
-                    settle(&shares, place, true);
                     ledger.give_up(letter.call.id());
                 }
             };
@@ -285,7 +292,7 @@ impl<'a> Run<'a> {
                 pipeline,
                 ledger,
                 shares,
-                patience: Patience::new(arguments.patience),
+                patience: Patience::new(backend.name(), arguments.patience),
                 given_up: None,
                 lost_before,
             });
@@ -320,7 +327,6 @@ impl<'a> Run<'a> {
             started: now,
             ticked: now,
             saved: now,
-            lines: 0,
             calls: 0,
             unreadable: 0,
             skipped: 0,
@@ -332,10 +338,9 @@ impl<'a> Run<'a> {
 
     /// Reads all files, and hands over what is in them.
     fn read(&mut self) {
-        let tasks = self.files.iter().enumerate().map(|(index, file)| Task {
+        let tasks = self.files.iter().map(|file| Task {
             source: file.source.clone(),
             checked: file.checked,
-            settled: self.settled_by_all(index),
         });
         let (sender, events) = std::sync::mpsc::sync_channel(4);
         let (tasks, read) = (tasks.collect(), Arc::clone(&self.read_bytes));
@@ -425,14 +430,15 @@ impl<'a> Run<'a> {
             .filter(|index| self.wants(*index, place))
             .collect();
         if wanted.is_empty() && !self.arguments.dry_run {
-            self.skipped += 1;
+            // One that was given up has not got it either.
+            let by_all = self.outlets.iter().all(|outlet| outlet.given_up.is_none());
+            self.skipped += u64::from(by_all);
             return;
         }
         if text.is_some_and(|text| text.trim_ascii().is_empty()) {
             self.settle(&wanted, place, false);
             return;
         }
-        self.lines += 1;
         let read = match text {
             Some(text) => record::read(text, self.arguments.ignore_unknown),
             None => Err(Problem::too_long(line.bytes, MAX_LINE_BYTES)),
@@ -445,22 +451,37 @@ impl<'a> Run<'a> {
                 self.pace();
                 let call = Arc::new(call);
                 for index in wanted {
-                    self.hand_over(index, place, &call, line.bytes as usize);
+                    self.hand_over(index, place, &call, text.unwrap_or_default());
                 }
+            }
+            Err(problem) if self.state.is_some() && !line.ended => {
+                // Somebody may be writing it: the next run finds it whole.
+                self.unreadable += 1;
+                let name = self.name(file);
+                self.complaints.line(
+                    &name,
+                    place.line,
+                    format_args!("{problem} (without a line break; the next run reads it again)"),
+                );
             }
             Err(problem) => {
                 self.unreadable += 1;
-                self.settle(&wanted, place, true);
-                let name = self.name(file);
-                self.complaints.line(&name, place.line, &problem);
-                if self.arguments.dry_run {
-                    return;
-                }
-                let written = lock(&self.rejected).unreadable(file, place.line, &problem, text);
-                if let Err(error) = written {
-                    self.complaints.line(&name, place.line, not_written(&error));
-                }
+                self.bad_line(&wanted, place, &problem, text);
             }
+        }
+    }
+
+    /// Outlets will not get a line. It is done with once it stands among the rejected ones.
+    fn bad_line(&self, outlets: &[usize], place: Place, problem: &Problem, text: Option<&[u8]>) {
+        let name = self.name(place.file);
+        self.complaints.line(&name, place.line, problem);
+        if self.arguments.dry_run {
+            return;
+        }
+        let written = lock(&self.rejected).unreadable(place.file, place.line, problem, text);
+        match written {
+            Ok(()) => self.settle(outlets, place, true),
+            Err(error) => self.complaints.line(&name, place.line, not_written(&error)),
         }
     }
 
@@ -543,7 +564,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn hand_over(&mut self, index: usize, place: Place, call: &Arc<LLMCallData>, bytes: usize) {
+    fn hand_over(&mut self, index: usize, place: Place, call: &Arc<LLMCallData>, text: &[u8]) {
         let id = call.id();
         loop {
             let Some(outlet) = self.outlets.get(index) else {
@@ -552,30 +573,19 @@ impl<'a> Run<'a> {
             if outlet.given_up.is_some() || self.stops() {
                 return;
             }
-            if outlet.ledger.expect(id, place, bytes, TICK) {
+            if outlet.ledger.expect(id, place, text.len(), TICK) {
                 match outlet.pipeline.submit_shared(Arc::clone(call)) {
                     Submission::Accepted => return,
                     Submission::Refused(refusal) if refusal != Refusal::Full => {
-                        outlet.ledger.give_up(id);
-                        return self.refused(index, place, &refusal);
+                        outlet.ledger.take_back(id);
+                        let problem = Problem::new(refusal.to_string());
+                        return self.bad_line(&[index], place, &problem, Some(text));
                     }
                     // There will be room.
-                    _ => outlet.ledger.give_up(id),
+                    _ => outlet.ledger.take_back(id),
                 }
             }
             self.tick();
-        }
-    }
-
-    /// The pipeline itself cannot take a call.
-    fn refused(&mut self, outlet: usize, place: Place, refusal: &Refusal) {
-        self.settle(&[outlet], place, true);
-        let name = self.name(place.file);
-        self.complaints.line(&name, place.line, refusal);
-        let problem = Problem::new(refusal.to_string());
-        let written = lock(&self.rejected).unreadable(place.file, place.line, &problem, None);
-        if let Err(error) = written {
-            self.complaints.line(&name, place.line, not_written(&error));
         }
     }
 
@@ -667,7 +677,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        if let Err(error) = state.save(&self.memory)
+        // What the state calls rejected is to be found there, even after a power failure.
+        let written = lock(&self.rejected).sync();
+        if let Err(error) = written.and_then(|()| state.save(&self.memory))
             && !std::mem::replace(&mut self.unsaved, true)
         {
             self.complaints
@@ -780,7 +792,8 @@ impl<'a> Run<'a> {
                 format_args!("{path} has {lines} that did not arrive, with the reason"),
             )?;
         }
-        if self.stopped && self.state.is_some() {
+        let pending = stats.iter().any(|stats| stats.pending > 0);
+        if (self.stopped || pending) && self.state.is_some() {
             say(&mut out, "run the same command again to go on")?;
         }
         Ok(())
@@ -795,17 +808,43 @@ fn settle(shares: &Mutex<Vec<Share>>, place: Place, lost: bool) {
 }
 
 fn not_written(error: &std::io::Error) -> String {
-    format!("cannot be written to the file of rejected lines: {error}")
+    format!(
+        "cannot be written to the file of rejected lines: {error}; name another one with --rejected"
+    )
 }
 
-/// A file of rejected lines that is read as well would be lost, or read for ever.
+/// A file that is read twice would be sent twice, and its rejected lines be lost.
+fn once(files: &[InFile]) -> Outcome {
+    let mut seen = BTreeMap::new();
+    for file in files {
+        let name = file.source.name();
+        if let Some(before) = seen.insert(&file.path, name.clone()) {
+            let both = match before == name {
+                true => format!("{name} is named twice"),
+                false => format!("{before} and {name} are the same file"),
+            };
+            return Err(Failure::Settings(format!("{both}; name it once")));
+        }
+    }
+    Ok(())
+}
+
+/// A file of rejected lines that is read as well would be lost, or read for ever; one that is the state, too.
 fn not_read_and_written(files: &[InFile], rejected: &Rejected, arguments: &Replay) -> Outcome {
     let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,
     };
-    let written = rejected.paths().chain(arguments.state.as_deref());
-    for written in written {
+    let state = arguments.state.as_deref();
+    for written in rejected.paths() {
+        if state.is_some_and(|state| same(state, written)) {
+            return Err(Failure::Settings(format!(
+                "{} would hold both the state and the rejected lines; name another file with --rejected or --state",
+                written.display()
+            )));
+        }
+    }
+    for written in rejected.paths().chain(state) {
         for file in files {
             if let Source::File(read) = &file.source
                 && same(written, read)

@@ -3,11 +3,11 @@
 use std::{
     io::{self, Write},
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use beluga_o11y_sandbox::{Arrival, Backend, StoredCall};
@@ -16,10 +16,14 @@ use chrono::{SecondsFormat, Utc};
 use crate::{
     arguments::{Loudness, Sandbox},
     human, interrupt,
-    output::{DIM, Failure, GREEN, Outcome, RED, YELLOW, width, wrap},
+    output::{DIM, Failure, GREEN, Outcome, RED, YELLOW, visible, width, wrap},
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the last lines are waited for.
+const GRACE: Duration = Duration::from_secs(1);
+/// How many arrivals wait to be printed at most.
+const MAX_WAITING: usize = 10_000;
 /// What a line takes up besides the names of model and place.
 const COLUMNS: usize = 64;
 /// The most characters of a message or of content.
@@ -32,25 +36,25 @@ const INDENT: usize = 17;
 struct Seen {
     calls: AtomicU64,
     refused: AtomicU64,
-    /// Why nothing can be printed any more.
-    error: Mutex<Option<io::Error>>,
-    broken: AtomicBool,
+    /// Arrivals that were not printed, since nobody takes what is.
+    unseen: AtomicU64,
 }
 
 pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
     static SEEN: Seen = Seen {
         calls: AtomicU64::new(0),
         refused: AtomicU64::new(0),
-        error: Mutex::new(None),
-        broken: AtomicBool::new(false),
+        unseen: AtomicU64::new(0),
     };
     interrupt::handle();
     let names = width().unwrap_or(100).saturating_sub(COLUMNS).clamp(16, 60);
+    // A terminal that is halted must not halt the programs that send.
+    let (texts, printed) = mpsc::sync_channel(MAX_WAITING);
     let sandbox = beluga_o11y_sandbox::Sandbox::builder()
         .with_port(arguments.port)
         .with_max_calls(arguments.keep)
         .with_request_log(100)
-        .with_listener(move |arrival| SEEN.show(&arrival, names, loudness))
+        .with_listener(move |arrival| SEEN.show(&arrival, names, loudness, &texts))
         .start()
         .map_err(|error| not_started(&error, arguments.port))?;
     let mut out = anstream::stdout().lock();
@@ -68,10 +72,19 @@ pub(crate) fn run(arguments: &Sandbox, loudness: Loudness) -> Outcome {
     }
     out.flush()?;
     drop(out);
-    while !interrupt::asked() && !SEEN.broken.load(Ordering::Relaxed) {
+    let printer = thread::spawn(move || SEEN.print(&printed));
+    while !interrupt::asked() && !printer.is_finished() {
         thread::sleep(LOOK_EVERY);
     }
-    if let Some(error) = SEEN.error().take() {
+    drop(sandbox);
+    let until = Instant::now() + GRACE;
+    while !printer.is_finished() {
+        if Instant::now() > until {
+            return Ok(());
+        }
+        thread::sleep(LOOK_EVERY / 10);
+    }
+    if let Ok(Err(error)) = printer.join() {
         return Err(error.into());
     }
     if !loudness.quiet {
@@ -97,24 +110,39 @@ fn not_started(error: &io::Error, port: u16) -> Failure {
 }
 
 impl Seen {
-    fn error(&self) -> std::sync::MutexGuard<'_, Option<io::Error>> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn show(&self, arrival: &Arrival, names: usize, loudness: Loudness) {
+    fn show(
+        &self,
+        arrival: &Arrival,
+        names: usize,
+        loudness: Loudness,
+        texts: &SyncSender<Vec<u8>>,
+    ) {
         match arrival {
             Arrival::Call { .. } => self.calls.fetch_add(1, Ordering::Relaxed),
             _ => self.refused.fetch_add(1, Ordering::Relaxed),
         };
-        if loudness.quiet || self.broken.load(Ordering::Relaxed) {
+        if loudness.quiet {
             return;
         }
-        let mut out = anstream::stdout().lock();
-        let printed = print(&mut out, arrival, names, loudness).and_then(|()| out.flush());
-        if let Err(error) = printed {
-            *self.error() = Some(error);
-            self.broken.store(true, Ordering::Relaxed);
+        let mut text = Vec::new();
+        let shown = print(&mut text, arrival, names, loudness);
+        if shown.is_err() || texts.try_send(text).is_err() {
+            self.unseen.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn print(&self, texts: &Receiver<Vec<u8>>) -> io::Result<()> {
+        for text in texts {
+            let mut out = anstream::stdout().lock();
+            out.write_all(&text)?;
+            let unseen = self.unseen.swap(0, Ordering::Relaxed);
+            if unseen > 0 {
+                let more = human::count(unseen, "more arrival");
+                writeln!(out, "{DIM}{more} not shown{DIM:#}")?;
+            }
+            out.flush()?;
+        }
+        Ok(())
     }
 }
 
@@ -151,10 +179,8 @@ fn print(
             writeln!(out, "{DIM}{time}{DIM:#}  {style}{fate:<5}{style:#}  {line}")?;
             if let Some(error) = &call.error {
                 let kind = error.kind.as_deref().unwrap_or("error");
-                beneath(
-                    out,
-                    &format!("{kind}: {}", fitted(&error.message, MAX_TEXT)),
-                )?;
+                let text = format!("{kind}: {}", error.message);
+                beneath(out, &fitted(&text, MAX_TEXT))?;
             }
             if loudness.verbose > 0 {
                 for (label, content) in [("in: ", &call.input), ("out: ", &call.output)] {
@@ -173,6 +199,8 @@ fn print(
             reason,
         } => {
             let backend = backend.map_or("nobody", name_of);
+            let path = fitted(path, MAX_TEXT);
+            let path = path.trim_end();
             writeln!(
                 out,
                 "{DIM}{time}{DIM:#}  {RED}{status:<5}{RED:#}  {backend:<9}  {method} {path}"
@@ -223,14 +251,8 @@ fn title(call: &StoredCall) -> String {
 
 /// Exactly so many characters, on one line.
 fn fitted(text: &str, width: usize) -> String {
-    let shown = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    };
-    let mut fitted: String = text.chars().map(shown).take(width + 1).collect();
+    let start: String = text.chars().take(width + 1).collect();
+    let mut fitted = visible(&start).into_owned();
     if fitted.chars().count() > width {
         fitted = fitted.chars().take(width.saturating_sub(1)).collect();
         fitted.push('…');

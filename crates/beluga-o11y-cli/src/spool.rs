@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     arguments::{Loudness, Spool, SpoolDead, SpoolFilter, SpoolStatus},
     human,
-    output::{Failure, Outcome, say, table, wrap},
+    output::{Failure, Outcome, say, table, visible, wrap},
     screen,
 };
 
@@ -125,14 +125,15 @@ fn status(arguments: &SpoolStatus) -> Outcome {
     }
     if summaries.is_empty() {
         if !failed {
-            writeln!(out, "nothing is in {}", arguments.filter.dir.display())?;
+            let dir = arguments.filter.dir.display();
+            say(&mut out, format_args!("nothing is in {dir}"))?;
         }
         return Files::end(failed);
     }
     let mut shown = table(["exporter", "file", "waiting", "oldest", "dead", "size"]);
     for (file, summary) in &summaries {
         shown.add_row([
-            file.exporter().to_owned(),
+            visible(file.exporter()).into_owned(),
             owner(file),
             HumanCount(summary.waiting).to_string(),
             summary.oldest.map(age).unwrap_or_default(),
@@ -196,28 +197,21 @@ fn dead(arguments: &SpoolDead) -> Outcome {
                 out,
                 "{}  {:<9}  {}  {}",
                 letter.time.format("%Y-%m-%d %H:%M:%S"),
-                letter.exporter,
+                visible(&letter.exporter),
                 call.map_or_else(|| "damaged".to_owned(), |call| call.id().to_string()),
-                letter.reason,
+                visible(&letter.reason),
             )?;
-            for line in wrap(&format!("{}{again}", printable(&letter.error)), INDENT) {
+            for line in wrap(&format!("{}{again}", letter.error), INDENT) {
                 writeln!(out, "{:INDENT$}{line}", "")?;
             }
         }
     }
     if !arguments.json && !any && !failed {
-        let directory = arguments.filter.dir.display();
-        writeln!(out, "there are no dead letters in {directory}")?;
+        let dir = arguments.filter.dir.display();
+        say(&mut out, format_args!("there are no dead letters in {dir}"))?;
     }
     out.flush()?;
     Files::end(failed)
-}
-
-/// What came from a file may hold anything.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 fn retry_dead(filter: &SpoolFilter, loudness: Loudness) -> Outcome {
@@ -242,7 +236,8 @@ fn retry_dead(filter: &SpoolFilter, loudness: Loudness) -> Outcome {
         )?;
     }
     if all == 0 && !failed && !loudness.quiet {
-        writeln!(out, "there are no dead letters in {}", filter.dir.display())?;
+        let dir = filter.dir.display();
+        say(&mut out, format_args!("there are no dead letters in {dir}"))?;
     }
     Files::end(failed)
 }

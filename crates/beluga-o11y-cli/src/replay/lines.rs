@@ -25,6 +25,8 @@ pub(crate) struct Line {
     range: Option<(usize, usize)>,
     /// How long it is.
     pub(crate) bytes: u64,
+    /// Whether it has a line break at its end.
+    pub(crate) ended: bool,
     /// Of all the file up to its end.
     pub(crate) digest: u64,
 }
@@ -145,6 +147,7 @@ impl<R: Read> Lines<R> {
         let line = block.text.get(start..end).unwrap_or_default();
         self.digest.update(line);
         self.digest.update(b"\n");
+        let ended = !self.ended;
         let bytes = self.dropped + line.len() as u64;
         let too_long = bytes > MAX_LINE_BYTES as u64;
         let first = self.number == 1 && self.dropped == 0;
@@ -161,6 +164,7 @@ impl<R: Read> Lines<R> {
                 number: self.number,
                 range: Some((end, end)),
                 bytes,
+                ended,
                 digest: self.digest.digest(),
             });
             return;
@@ -169,6 +173,7 @@ impl<R: Read> Lines<R> {
             number: self.number,
             range: (!too_long).then_some((start + skipped, end)),
             bytes,
+            ended,
             digest: self.digest.digest(),
         });
     }

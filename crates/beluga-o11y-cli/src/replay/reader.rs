@@ -16,8 +16,6 @@ pub(crate) struct Task {
     pub(crate) source: Source,
     /// What it must hold up to some line, if it was read before.
     pub(crate) checked: Option<Checked>,
-    /// The line up to which nobody needs it.
-    pub(crate) settled: u64,
 }
 
 /// What was read. Files are numbered as they were given.
@@ -89,9 +87,7 @@ fn read_one(
             }
             checked = None;
         }
-        if block.lines().any(|(line, _)| line.number > task.settled) {
-            tell(Event::Block { file, block })?;
-        }
+        tell(Event::Block { file, block })?;
     }
     if checked.is_some() {
         let what =

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use chrono::{SecondsFormat, Utc};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::source::Source;
-use crate::record::Problem;
+use crate::record::{Object, Problem, RECORD};
 
 /// The most bytes of a line that are copied if it is no JSON.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -27,10 +27,12 @@ pub(crate) struct Rejected {
 #[derive(Debug)]
 struct Output {
     path: PathBuf,
-    /// Whether what an earlier run wrote is replaced.
+    /// Whether what an earlier run wrote is there still, to be replaced.
     replace: bool,
     /// Opened for the first line.
     file: Option<File>,
+    /// What was written is on the disk.
+    synced: bool,
     lines: u64,
 }
 
@@ -40,6 +42,7 @@ impl Output {
             path,
             replace,
             file: None,
+            synced: true,
             lines: 0,
         }
     }
@@ -81,7 +84,6 @@ impl Rejected {
         let output = output.and_then(|(_, output)| self.files.get(*output));
         if let Some(output) = output
             && output.replace
-            && output.lines == 0
         {
             let _ = std::fs::remove_file(&output.path);
         }
@@ -103,16 +105,14 @@ impl Rejected {
         if let Some(field) = &problem.field {
             entry.insert("field".to_owned(), field.clone().into());
         }
-        let text = text.filter(|text| text.len() <= MAX_TEXT_BYTES);
         let text = text.map(String::from_utf8_lossy);
-        let record = text
-            .as_deref()
-            .filter(|text| text.trim_start().starts_with('{'));
-        let record = record.and_then(|text| serde_json::from_str::<Box<RawValue>>(text).ok());
-        if let (None, Some(text)) = (&record, &text) {
+        let record = text.as_deref().and_then(record);
+        if let (None, Some(text)) = (record, &text)
+            && text.len() <= MAX_TEXT_BYTES
+        {
             entry.insert("text".to_owned(), text.as_ref().into());
         }
-        self.write(source, line, entry, record.as_deref())
+        self.write(source, line, entry, record)
     }
 
     /// A call that a backend did not take.
@@ -162,9 +162,38 @@ impl Rejected {
             Some(file) => file,
             none => none.insert(open(&output.path, output.replace)?),
         };
-        file.write_all(text.as_bytes())?;
+        output.replace = false;
+        output.synced = false;
+        if let Err(error) = file.write_all(text.as_bytes()) {
+            // Half of the line may be there: the next one begins where the file is opened.
+            output.file = None;
+            return Err(error);
+        }
         output.lines += 1;
         Ok(())
+    }
+
+    /// Waits until what was written is on the disk.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        for output in self.files.iter_mut().filter(|output| !output.synced) {
+            // A pipe has no disk.
+            if let Some(file) = &output.file
+                && file.metadata()?.is_file()
+            {
+                file.sync_data()?;
+            }
+            output.synced = true;
+        }
+        Ok(())
+    }
+}
+
+/// The call in a line that is JSON, as it is to be mended: of a dead letter, that which it has.
+fn record(line: &str) -> Option<&RawValue> {
+    let object: Object<'_> = serde_json::from_str(line).ok()?;
+    match object.get(RECORD) {
+        Some(record) => Some(record),
+        None => serde_json::from_str(line).ok(),
     }
 }
 
@@ -190,5 +219,20 @@ fn open(path: &Path, replace: bool) -> io::Result<File> {
     };
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let mut file = options.open(path)?;
+    if !replace && !ends_a_line(path) {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// A line may lack its break, be it that the disk was full.
+fn ends_a_line(path: &Path) -> bool {
+    let mut last = [0];
+    let read = File::open(path).and_then(|mut file| {
+        // There is nothing before the start of an empty file.
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_err() || last == *b"\n"
 }

@@ -41,6 +41,16 @@ impl Source {
         }
     }
 
+    /// Whether it is there and gives its content only once.
+    pub(crate) fn is_pipe(&self) -> bool {
+        match self {
+            Self::StandardInput => true,
+            Self::File(path) => path
+                .metadata()
+                .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()),
+        }
+    }
+
     /// As messages call it.
     pub(crate) fn name(&self) -> String {
         match self {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
@@ -64,7 +64,10 @@ impl StateFile {
         let shown = path.display();
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
-        let lock = File::create(&name).map_err(|error| {
+        // It may be a file of somebody else's: what is in it stays.
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(false);
+        let lock = options.open(&name).map_err(|error| {
             Failure::Settings(format!("--state: cannot write {shown}.lock: {error}"))
         })?;
         match lock.try_lock() {

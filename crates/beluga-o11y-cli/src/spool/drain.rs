@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -42,12 +43,14 @@ pub(super) fn run(arguments: &SpoolDrain, loudness: Loudness) -> Outcome {
             failed = true;
         } else if file.is_in_use() {
             if !loudness.quiet {
-                writeln!(
-                    out,
-                    "{}, {}: {} left to that program, which delivers what it has",
-                    file.exporter(),
-                    owner(file),
-                    human::count(to_send, "call")
+                say(
+                    &mut out,
+                    format_args!(
+                        "{}, {}: {} left to that program, which delivers what it has",
+                        file.exporter(),
+                        owner(file),
+                        human::count(to_send, "call")
+                    ),
                 )?;
             }
         } else if to_send > 0 && !names.iter().any(|name| name == file.exporter()) {
@@ -116,15 +119,13 @@ fn drain(arguments: &SpoolDrain, loudness: Loudness, backend: &Arc<dyn Backend>)
         .spawn()
         .map_err(Failure::failed)?;
     let bar = screen::bar(loudness, "[{bar:24}] {msg}");
-    let mut patience = Patience::new(arguments.patience);
+    let mut patience = Patience::new(backend.name(), arguments.patience);
     let mut hopeless = None;
-    // The first one waits until it is known what there is.
-    let mut report = pipeline.flush_within(GRACE);
-    while report.stats.pending > 0 && hopeless.is_none() && !interrupt::asked() {
+    let mut stats = first_look(&pipeline);
+    while stats.pending > 0 && hopeless.is_none() && !interrupt::asked() {
         thread::sleep(TICK);
-        report.stats = pipeline.stats();
-        hopeless = patience.is_over(&report.stats, &ledger);
-        let stats = &report.stats;
+        stats = pipeline.stats();
+        hopeless = patience.is_over(&stats, &ledger);
         bar.set_length(stats.recovered);
         bar.set_position(stats.recovered - stats.pending.min(stats.recovered));
         bar.set_message(format!(
@@ -141,13 +142,49 @@ fn drain(arguments: &SpoolDrain, loudness: Loudness, backend: &Arc<dyn Backend>)
     ledger.halt();
     ledger.answers_by(Instant::now() + GRACE);
     let stats = pipeline.shutdown(Duration::from_secs(1)).stats;
-    if !loudness.quiet {
-        say(&mut anstream::stdout(), told(backend.as_ref(), &stats))?;
+    let (left, looked) = left(&arguments.dir, backend.name())?;
+    if left > stats.pending {
+        screen::complain(format_args!(
+            "{}: what waits in {} was not taken up; check that its files can be written",
+            backend.name(),
+            arguments.dir.display()
+        ));
     }
-    Ok(stats.pending == 0 && stats.delivered == stats.recovered)
+    if !loudness.quiet {
+        say(
+            &mut anstream::stdout(),
+            told(backend.as_ref(), &stats, left),
+        )?;
+    }
+    Ok(left == 0 && looked && stats.pending == 0 && stats.delivered == stats.recovered)
 }
 
-fn told(backend: &dyn Backend, stats: &PipelineStats) -> String {
+/// Waits until it is known what there is.
+fn first_look(pipeline: &Pipeline) -> PipelineStats {
+    let until = Instant::now() + GRACE;
+    loop {
+        let start = Instant::now();
+        let stats = pipeline.flush_within(TICK).stats;
+        let known = stats.recovered > 0 || start.elapsed() < TICK;
+        if known || start > until || interrupt::asked() {
+            return stats;
+        }
+    }
+}
+
+/// How many calls nobody has who could deliver them, and whether all files could be read.
+fn left(directory: &Path, exporter: &str) -> Outcome<(u64, bool)> {
+    let Files { files, mut failed } = Files::open(directory, Some(exporter))?;
+    let mut left = 0;
+    for file in files.iter().filter(|file| !file.is_in_use()) {
+        if let Some(summary) = Files::noted(&mut failed, file.summary()) {
+            left += summary.waiting + summary.to_send_again;
+        }
+    }
+    Ok((left, !failed))
+}
+
+fn told(backend: &dyn Backend, stats: &PipelineStats, left: u64) -> String {
     let mut line = format!(
         "{} ({}): {} delivered",
         backend.name(),
@@ -157,7 +194,7 @@ fn told(backend: &dyn Backend, stats: &PipelineStats) -> String {
     for (count, what) in [
         (stats.rejected, "rejected, see `spool dead`"),
         (stats.dropped.total(), "lost"),
-        (stats.pending, "still wait"),
+        (left.max(stats.pending), "still wait"),
     ] {
         if count > 0 {
             line.push_str(&format!(", {} {what}", HumanCount(count)));

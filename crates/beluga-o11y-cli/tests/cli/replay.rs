@@ -203,8 +203,10 @@ fn bad_input_is_named_and_the_rest_goes_on() {
         .run(&["replay", &bad, "--rejected", &own])
         .ends_with(1);
     assert_eq!(json_lines(&place.path("own.jsonl")).len(), 6);
-    // When it is mended, nothing is left of it.
+    // When it is mended, nothing is left of it, but for a run that only looks.
     place.file("bad.jsonl", "{\"model\":\"a\"}\n");
+    place.run(&["replay", &bad, "--dry-run"]).ends_with(0);
+    assert!(place.path("bad.jsonl.rejected.jsonl").exists());
     place.run(&["replay", &bad]).ends_with(0);
     assert!(!place.path("bad.jsonl.rejected.jsonl").exists());
 }
@@ -512,4 +514,101 @@ fn a_process_substitution_works() {
     let ran = place.run_with_input(&["replay", "/dev/stdin"], lines(3));
     ran.ends_with(0);
     assert_eq!(sandbox.calls().len(), 3);
+}
+
+#[test]
+fn what_is_rejected_can_be_mended_and_replayed_again_and_again() {
+    let sandbox = Sandbox::start().unwrap();
+    let place = Place::with_opik(&sandbox);
+    // Longer than a line that is no JSON may be, to be copied.
+    let long = json!({"model": "long", "response": "x".repeat(2_000_000), "modle": 1});
+    let letter = json!({"reason": "rejected", "record": {"model": "letter", "modle": 1}});
+    let file = place.file("calls.jsonl", format!("{long}\n{letter}\n"));
+    place.run(&["replay", &file]).ends_with(1);
+    let rejected = "calls.jsonl.rejected.jsonl";
+    let lines = json_lines(&place.path(rejected));
+    assert_eq!(lines[0]["record"], long);
+    assert_eq!(lines[1]["record"], letter["record"], "the call itself");
+    // Once more, as it is: still the call itself.
+    let again = place.path(rejected);
+    place
+        .run(&["replay", again.to_str().unwrap()])
+        .ends_with(1)
+        .complains("rejected.jsonl:1: record.modle: unknown field, perhaps model is meant");
+    let again = format!("{rejected}.rejected.jsonl");
+    assert_eq!(
+        json_lines(&place.path(&again))[1]["record"],
+        letter["record"]
+    );
+    let mended = place.read(&again).replace(",\"modle\":1", "");
+    let mended = place.file("mended.jsonl", mended);
+    place.run(&["replay", &mended]).ends_with(0);
+    assert_eq!(models(&sandbox), ["letter", "long"]);
+}
+
+#[test]
+fn rejected_lines_do_not_run_into_what_is_there() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", "oops\n");
+    let own = place.file("own.jsonl", "{\"mine\":1}");
+    place
+        .run(&["replay", &file, "--to", "none", "--rejected", &own])
+        .ends_with(1);
+    let lines = json_lines(&place.path("own.jsonl"));
+    assert_eq!((lines.len(), &lines[1]["text"]), (2, &json!("oops")));
+}
+
+#[test]
+fn a_file_is_read_once() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", lines(1));
+    place
+        .run(&["replay", &file, &file, "--to", "none"])
+        .ends_with(2)
+        .complains("calls.jsonl is named twice");
+    let around = place.path("./calls.jsonl");
+    fs::create_dir(place.path("folder")).unwrap();
+    let around = around.with_file_name("folder/../calls.jsonl");
+    place
+        .run(&["replay", &file, around.to_str().unwrap(), "--to", "none"])
+        .ends_with(2)
+        .complains("are the same file; name it once");
+}
+
+#[test]
+fn a_rate_without_sense_is_refused() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", lines(2));
+    for rate in ["0", "-1", "1e-20", "inf", "NaN", "x"] {
+        let rate = format!("--rate={rate}");
+        place
+            .run(&["replay", &file, "--to", "none", &rate])
+            .ends_with(2)
+            .complains("a number from 0.000001 is expected");
+    }
+    place
+        .run(&["replay", &file, "--to", "none", "--rate=1e300"])
+        .ends_with(0);
+}
+
+#[test]
+fn a_backend_that_never_answers_is_named() {
+    // Connections are made, and that is all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let place = Place::new().with("OPIK_URL_OVERRIDE", url);
+    let file = place.file("calls.jsonl", lines(1));
+    place
+        .run(&["replay", &file, "--to", "opik", "--patience", "1"])
+        .ends_with(1)
+        .complains("opik: no answer for 1 s")
+        .says("1 not delivered");
+}
+
+#[test]
+fn a_terminal_gets_no_orders_from_a_name() {
+    let place = Place::new();
+    let ran = place.run(&["replay", "a\u{1b}]0;b\u{7}\nc\u{9b}31m", "--to", "none"]);
+    ran.ends_with(1)
+        .complains("a\\u{1b}]0;b\\u{7}\\nc\\u{9b}31m: no such file");
 }

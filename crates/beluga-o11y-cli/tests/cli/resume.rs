@@ -115,11 +115,15 @@ fn a_killed_replay_leaves_nothing_out_and_stores_nothing_twice() {
 fn lines_that_are_added_are_sent_and_others_are_not_again() {
     let (sandbox, again) = counting();
     let place = Place::with_opik(&sandbox);
-    let file = place.file("calls.jsonl", lines(2_000));
+    // Blank lines are done with as well.
+    let text = |count| lines(count).replacen('\n', "\n\n", 1);
+    let file = place.file("calls.jsonl", text(2_000));
     let arguments = ["replay", &file, "--state", "state.json"];
     place.run(&arguments).ends_with(0).says("2,000 delivered");
-    place.file("calls.jsonl", lines(2_100));
-    place.run(&arguments).ends_with(0).says("100 delivered");
+    place.file("calls.jsonl", text(2_100));
+    let ran = place.run(&arguments).ends_with(0);
+    ran.says(" 100 delivered")
+        .says("2,001 lines done with in earlier runs");
     assert_eq!(sandbox.calls().len(), 2_100);
     assert_eq!(again.load(Ordering::Relaxed), 0);
 }
@@ -250,4 +254,129 @@ fn two_replays_do_not_use_one_state() {
         .complains("another replay is using");
     first.kill().unwrap();
     first.wait().unwrap();
+}
+
+#[test]
+fn a_lock_file_is_not_emptied() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", lines(1));
+    place.file("Cargo.lock", "precious");
+    place
+        .run(&["replay", &file, "--to", "none", "--state", "Cargo"])
+        .ends_with(0);
+    assert_eq!(place.read("Cargo.lock"), "precious");
+}
+
+#[test]
+fn a_state_is_for_what_can_be_read_again_and_for_nothing_else() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", format!("{}oops\n", lines(1)));
+    place
+        .run_with_input(
+            &["replay", "/dev/stdin", "--to", "none", "--state", "s"],
+            lines(1),
+        )
+        .ends_with(2)
+        .complains("/dev/stdin cannot be read again");
+    // The state would replace the rejected lines.
+    place
+        .run(&[
+            "replay",
+            &file,
+            "--to",
+            "none",
+            "--state",
+            "s",
+            "--rejected",
+            "s",
+        ])
+        .ends_with(2)
+        .complains("s would hold both the state and the rejected lines");
+    assert!(!place.path("s").exists());
+}
+
+#[test]
+fn a_line_is_not_done_with_before_it_stands_among_the_rejected_ones() {
+    let sandbox = Sandbox::start().unwrap();
+    let place = Place::with_opik(&sandbox);
+    let old = "{\"model\":\"old\",\"start_time\":\"1600-01-01T00:00:00Z\"}\n";
+    let file = place.file("calls.jsonl", format!("oops\n{old}{}", lines(3)));
+    std::fs::create_dir(place.path("folder")).unwrap();
+    let replay = |rejected: &str| {
+        let arguments = ["replay", &file, "--state", "s", "--rejected", rejected];
+        place.run(&arguments).ends_with(1)
+    };
+    let ran = replay("folder").says("3 delivered");
+    let told = "cannot be written to the file of rejected lines";
+    assert_eq!(ran.err.matches(told).count(), 2, "{}", ran.err);
+    replay("rejected").says(" 0 delivered");
+    assert_eq!(place.read("rejected").lines().count(), 2);
+    let ran = replay("rejected").says("2 rejected in earlier runs");
+    ran.says("5 lines done with in earlier runs");
+    assert_eq!(place.read("rejected").lines().count(), 2);
+}
+
+#[test]
+fn a_line_that_is_being_written_is_read_when_it_is_there() {
+    let (sandbox, again) = counting();
+    let place = Place::with_opik(&sandbox);
+    let text = lines(30);
+    // In the middle of the last line.
+    let file = place.file("calls.jsonl", &text[..text.len() - 20]);
+    let arguments = ["replay", &file, "--state", "s"];
+    place
+        .run(&arguments)
+        .ends_with(1)
+        .complains("calls.jsonl:30: no JSON: it ends too early (without a line break")
+        .says("29 delivered");
+    place.file("calls.jsonl", text);
+    place.run(&arguments).ends_with(0).says("1 delivered");
+    assert_eq!(sandbox.calls().len(), 30);
+    assert_eq!(again.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn who_interrupts_while_an_answer_is_waited_for_is_told_how_to_go_on() {
+    let sandbox = Sandbox::start().unwrap();
+    sandbox.inject(Fault::status(503).always());
+    let place = Place::with_opik(&sandbox);
+    let file = place.file("calls.jsonl", lines(1));
+    let arguments = ["replay", &file, "--state", "s"];
+    let child = place.start(&arguments);
+    wait_for(&sandbox, 1);
+    send(&child, "-INT");
+    Ran::new(child.wait_with_output().unwrap())
+        .ends_with(130)
+        .says("1 not delivered")
+        .says("run the same command again to go on");
+}
+
+#[test]
+fn a_replay_goes_on_when_its_terminal_has_gone_if_it_was_told_so() {
+    let place = Place::new();
+    let file = place.file("calls.jsonl", lines(40));
+    let mut command = std::process::Command::new("nohup");
+    let like = place.command(&[]);
+    command
+        .arg(like.get_program())
+        .args([
+            "replay",
+            &file,
+            "--to",
+            "none",
+            "--rate",
+            "40",
+            "--state",
+            "state.json",
+        ])
+        .env("HOME", place.path(""))
+        .current_dir(place.path(""))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    send(&child, "-HUP");
+    let ran = Ran::new(child.wait_with_output().unwrap());
+    ran.ends_with(0).says("40 delivered");
 }

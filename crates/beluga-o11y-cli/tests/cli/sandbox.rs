@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::support::Place;
+use crate::support::{Place, lines};
 
 /// Ends with the test, whatever becomes of it.
 struct Server(Child);
@@ -240,4 +240,21 @@ fn it_ends_when_nobody_reads() {
         .read_to_string(&mut err)
         .unwrap();
     assert_eq!((code, err.as_str()), (Some(141), ""));
+}
+
+#[test]
+fn a_reader_that_pauses_holds_up_nobody() {
+    const CALLS: usize = 5_000;
+    let mut sandbox = start(&[]);
+    // What is printed of them is more than a pipe holds.
+    let file = sandbox.place.file("calls.jsonl", lines(CALLS));
+    sandbox
+        .place
+        .run(&["replay", &file, "--to", "opik"])
+        .ends_with(0)
+        .says("5,000 delivered");
+    let id = sandbox.server.0.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(sandbox.server.0.wait().unwrap().code(), Some(0));
 }

@@ -376,3 +376,47 @@ fn a_file_that_is_damaged_is_named_and_the_others_are_read() {
     let ran = place.run(&["spool", "export", "spool"]).ends_with(1);
     assert_eq!(ran.out.lines().count(), 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_written_is_not_drained_and_that_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::start().unwrap();
+    let (place, directory) = place_with_spool();
+    let place = place.with("OPIK_URL_OVERRIDE", sandbox.opik_url());
+    ended(&Grumpy::down("opik"), &directory, &["a", "b"]);
+    let below = directory.join("opik");
+    let files: Vec<_> = fs::read_dir(&below).unwrap().flatten().collect();
+    let allow = |folder: u32, file: u32| {
+        for entry in &files {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(file)).unwrap();
+        }
+        fs::set_permissions(&below, fs::Permissions::from_mode(folder)).unwrap();
+    };
+    allow(0o555, 0o444);
+    // Whoever may do everything learns nothing here.
+    if fs::write(below.join("probe"), "").is_err() {
+        place
+            .run(&["spool", "drain", directory.to_str().unwrap()])
+            .ends_with(1)
+            .complains("check that its files can be written")
+            .says("0 delivered, 2 still wait");
+        assert_eq!(sandbox.calls().len(), 0);
+    }
+    allow(0o755, 0o644);
+}
+
+#[test]
+fn a_drain_waits_as_long_as_it_was_told_to() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let (place, directory) = place_with_spool();
+    let place = place.with("OPIK_URL_OVERRIDE", url);
+    ended(&Grumpy::down("opik"), &directory, &["a"]);
+    let directory = directory.to_str().unwrap();
+    place
+        .run(&["spool", "drain", directory, "--patience", "1"])
+        .ends_with(1)
+        .complains("opik: no answer for ")
+        .says("0 delivered, 1 still wait");
+}
