@@ -1,6 +1,9 @@
 //! Sends the calls of files.
 
+mod complaints;
+mod identity;
 mod lines;
+mod outlet;
 mod reader;
 mod rejected;
 mod settled;
@@ -9,7 +12,6 @@ mod state;
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,27 +23,26 @@ use std::{
 };
 
 use beluga_o11y::{CallSink, LLMCallData, Refusal, Submission};
-use beluga_o11y_pipeline::{DeadLetter, Overflow, Oversize, Pipeline, PipelineStats};
-use chrono::{DateTime, TimeDelta, Utc};
+use beluga_o11y_pipeline::PipelineStats;
+use chrono::{DateTime, Utc};
 use indicatif::{HumanCount, ProgressBar};
-use uuid::Uuid;
-use xxhash_rust::xxh64::Xxh64;
 
 use crate::{
     arguments::{Loudness, Replay},
     backend::{self, Backend},
-    delivery::{Ledger, Patience, Watched},
     human, interrupt,
     output::{Failure, Outcome, say},
     record::{self, Problem},
     screen,
 };
 
+use complaints::Complaints;
 use lines::{Line, MAX_LINE_BYTES};
+use outlet::{Outlet, Place, Waste};
 use reader::{Event, Task};
 use rejected::Rejected;
 use source::Source;
-use state::{Checked, Memory, Remembered, Share, StateFile};
+use state::{Checked, Memory, Remembered, StateFile};
 
 /// How often the bar, the state and the patience are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,17 +51,8 @@ const SHORT: Duration = Duration::from_millis(5);
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How long calls on their way are waited for after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many bad lines of a file are shown; the rest is counted.
-const MAX_COMPLAINTS: u64 = 20;
 /// A file is compared with itself at the lines that are multiples of this, and at its end.
 const CHECK_EVERY: u64 = 1024;
-
-/// Where a call came from.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    file: usize,
-    line: u64,
-}
 
 pub(crate) fn run(arguments: &Replay, loudness: Loudness) -> Outcome {
     let sources: Vec<_> = arguments
@@ -148,53 +140,6 @@ struct InFile {
     complete: bool,
 }
 
-struct Outlet {
-    backend: Arc<dyn Backend>,
-    /// By which it is remembered.
-    key: String,
-    pipeline: Pipeline,
-    ledger: Arc<Ledger<Place>>,
-    shares: Arc<Mutex<Vec<Share>>>,
-    patience: Patience,
-    given_up: Option<String>,
-    /// Lines that did not arrive in earlier runs.
-    lost_before: u64,
-}
-
-/// What is wrong with files and lines, for the user.
-#[derive(Debug, Default)]
-struct Complaints {
-    count: AtomicU64,
-    hidden: AtomicU64,
-    /// How many were shown, by file.
-    shown: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Complaints {
-    /// About a line. The first ones of a file are shown.
-    fn line(&self, source: &str, line: u64, problem: impl Display) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let mut shown = lock(&self.shown);
-        let shown = shown.entry(source.to_owned()).or_default();
-        if *shown < MAX_COMPLAINTS {
-            *shown += 1;
-            screen::complain(format_args!("{source}:{line}: {problem}"));
-        } else {
-            self.hidden.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// About what concerns more than a line.
-    fn whole(&self, problem: impl Display) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        screen::complain(problem);
-    }
-
-    fn any(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -244,58 +189,17 @@ impl<'a> Run<'a> {
         let mut outlets = Vec::new();
         let sending = backends.iter().filter(|_| !arguments.dry_run);
         for backend in sending {
-            let key = format!("{} {}", backend.name(), backend.destination());
-            let shares: Vec<_> = remembered
-                .iter()
-                .map(|before| before.as_ref()?.to.get(&key).cloned())
-                .map(Option::unwrap_or_default)
-                .collect();
-            let lost_before = shares.iter().map(|share| share.lost).sum();
-            let shares = Arc::new(Mutex::new(shares));
-            let ledger = Arc::new(Ledger::new({
-                let shares = Arc::clone(&shares);
-                move |place: Place| settle(&shares, place, false)
-            }));
-            let dead_letter = {
-                let (ledger, shares) = (Arc::clone(&ledger), Arc::clone(&shares));
-                let (rejected, complaints) = (Arc::clone(&rejected), Arc::clone(&complaints));
-                let names = Arc::clone(&names);
-                move |letter: &DeadLetter| {
-                    let Some(place) = ledger.place(letter.call.id()) else {
-                        return;
-                    };
-                    let name = names.get(place.file).map_or("", String::as_str);
-                    complaints.line(name, place.line, &letter.error);
-                    let written = lock(&rejected).letter(place.file, place.line, letter);
-                    match written {
-                        Ok(()) => settle(&shares, place, true),
-                        Err(error) => complaints.line(name, place.line, not_written(&error)),
-                    }
-                    ledger.give_up(letter.call.id());
-                }
+            let waste = Waste {
+                names: Arc::clone(&names),
+                rejected: Arc::clone(&rejected),
+                complaints: Arc::clone(&complaints),
             };
-            let watched = Watched {
-                backend: Arc::clone(backend),
-                ledger: Arc::clone(&ledger),
-            };
-            let pipeline = Pipeline::builder(watched)
-                .with_overflow(Overflow::Block(TICK))
-                // Somebody looks at what is rejected, and has the whole of it.
-                .with_oversize(Oversize::DeadLetter)
-                .with_drop_timeout(Duration::ZERO)
-                .with_dead_letters(dead_letter)
-                .spawn()
-                .map_err(Failure::failed)?;
-            outlets.push(Outlet {
-                backend: Arc::clone(backend),
-                key,
-                pipeline,
-                ledger,
-                shares,
-                patience: Patience::new(backend.name(), arguments.patience),
-                given_up: None,
-                lost_before,
-            });
+            outlets.push(Outlet::open(
+                backend,
+                &remembered,
+                arguments.patience,
+                waste,
+            )?);
         }
         let sizes: Option<Vec<_>> = files.iter().map(|file| file.source.size()).collect();
         let total_bytes = sizes
@@ -426,8 +330,10 @@ impl<'a> Run<'a> {
             });
         }
 
-        let wanted: Vec<usize> = (0..self.outlets.len())
-            .filter(|index| self.wants(*index, place))
+        let outlets = self.outlets.iter().enumerate();
+        let wanted: Vec<usize> = outlets
+            .filter(|(_, outlet)| outlet.wants(place))
+            .map(|(index, _)| index)
             .collect();
         if wanted.is_empty() && !self.arguments.dry_run {
             // One that was given up has not got it either.
@@ -446,7 +352,14 @@ impl<'a> Run<'a> {
         match read {
             Ok(call) => {
                 self.calls += 1;
-                let call = self.identified(call, place, text.unwrap_or_default());
+                let key = in_file.source.key();
+                let call = identity::given(
+                    call,
+                    in_file.modified,
+                    &key,
+                    line.number,
+                    text.unwrap_or_default(),
+                );
                 self.judge(place, &call);
                 self.pace();
                 let call = Arc::new(call);
@@ -481,7 +394,9 @@ impl<'a> Run<'a> {
         let written = lock(&self.rejected).unreadable(place.file, place.line, problem, text);
         match written {
             Ok(()) => self.settle(outlets, place, true),
-            Err(error) => self.complaints.line(&name, place.line, not_written(&error)),
+            Err(error) => self
+                .complaints
+                .line(&name, place.line, rejected::not_written(&error)),
         }
     }
 
@@ -490,48 +405,19 @@ impl<'a> Run<'a> {
         file.map(|file| file.source.name()).unwrap_or_default()
     }
 
-    /// Whether an outlet still has to get that line.
-    fn wants(&self, outlet: usize, place: Place) -> bool {
-        let Some(outlet) = self.outlets.get(outlet) else {
-            return false;
-        };
-        let shares = lock(&outlet.shares);
-        let share = shares.get(place.file);
-        outlet.given_up.is_none() && share.is_none_or(|share| !share.settled.contains(place.line))
-    }
-
     fn settle(&self, outlets: &[usize], place: Place, lost: bool) {
         for outlet in outlets.iter().filter_map(|index| self.outlets.get(*index)) {
-            settle(&outlet.shares, place, lost);
+            outlet.settle(place, lost);
         }
     }
 
     /// The line up to which a file is settled everywhere.
     fn settled_by_all(&self, file: usize) -> u64 {
-        let outlets = self.outlets.iter().map(|outlet| {
-            let shares = lock(&outlet.shares);
-            shares.get(file).map_or(0, |share| share.settled.up_to())
-        });
-        outlets.min().unwrap_or(0)
-    }
-
-    /// A call with an id and a start that are the same in every run, if it has none of its own.
-    fn identified(&self, call: LLMCallData, place: Place, text: &[u8]) -> LLMCallData {
-        let file = self.files.get(place.file);
-        let call = match file.and_then(|file| file.modified) {
-            Some(ended) if !call.has_start_time() => {
-                let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
-                let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
-                call.with_start_time(start.unwrap_or(ended))
-            }
-            _ => call,
-        };
-        if call.has_id() {
-            return call;
-        }
-        let key = file.map(|file| file.source.key()).unwrap_or_default();
-        let id = made_id(call.start_time(), &key, place.line, text);
-        call.with_id(id)
+        let outlets = self.outlets.iter();
+        outlets
+            .map(|outlet| outlet.settled_up_to(file))
+            .min()
+            .unwrap_or(0)
     }
 
     /// In a dry run: whether the backends would take it, as far as their exporters can tell.
@@ -553,7 +439,8 @@ impl<'a> Run<'a> {
             let now = Instant::now();
             if now >= self.next {
                 // What was missed is not made up for.
-                self.next = self.next.max(now - TICK) + Duration::from_secs_f64(1.0 / rate);
+                let missed = now.checked_sub(TICK).unwrap_or(now);
+                self.next = self.next.max(missed) + Duration::from_secs_f64(1.0 / rate);
                 return;
             }
             thread::sleep((self.next - now).min(TICK));
@@ -634,7 +521,7 @@ impl<'a> Run<'a> {
             HumanCount(settled),
             HumanCount(rate as u64)
         ));
-        let lost = self.complaints.count.load(Ordering::Relaxed);
+        let lost = self.complaints.count();
         if lost > 0 {
             message.push_str(&format!("  {} bad", HumanCount(lost)));
         }
@@ -671,9 +558,8 @@ impl<'a> Run<'a> {
                 });
             remembered.checked = file.checked;
             for outlet in &self.outlets {
-                let shares = lock(&outlet.shares);
-                if let Some(share) = shares.get(index) {
-                    remembered.to.insert(outlet.key.clone(), share.clone());
+                if let Some(share) = outlet.share(index) {
+                    remembered.to.insert(outlet.key.clone(), share);
                 }
             }
         }
@@ -779,7 +665,7 @@ impl<'a> Run<'a> {
             line.push_str(&format!(", {} unreadable", HumanCount(self.unreadable)));
         }
         say(&mut out, line)?;
-        let hidden = self.complaints.hidden.load(Ordering::Relaxed);
+        let hidden = self.complaints.hidden();
         if hidden > 0 {
             let more = human::count(hidden, "more error");
             say(&mut out, format_args!("{more} not shown"))?;
@@ -798,19 +684,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-fn settle(shares: &Mutex<Vec<Share>>, place: Place, lost: bool) {
-    if let Some(share) = lock(shares).get_mut(place.file) {
-        share.settled.insert(place.line);
-        share.lost += u64::from(lost);
-    }
-}
-
-fn not_written(error: &std::io::Error) -> String {
-    format!(
-        "cannot be written to the file of rejected lines: {error}; name another one with --rejected"
-    )
 }
 
 /// A file that is read twice would be sent twice, and its rejected lines be lost.
@@ -857,24 +730,4 @@ fn not_read_and_written(files: &[InFile], rejected: &Rejected, arguments: &Repla
         }
     }
     Ok(())
-}
-
-/// A UUIDv7 at the call's start, whose random part is made of where the call stands and what is there.
-fn made_id(start: DateTime<Utc>, key: &str, line: u64, text: &[u8]) -> Uuid {
-    let hash = |seed| {
-        let mut hash = Xxh64::new(seed);
-        for part in [
-            key.as_bytes(),
-            b"\0",
-            &line.to_le_bytes(),
-            text.trim_ascii(),
-        ] {
-            hash.update(part);
-        }
-        hash.digest().to_le_bytes()
-    };
-    let ([a, b, ..], [c, d, e, f, g, h, i, j]) = (hash(1), hash(2));
-    let millis = u64::try_from(start.timestamp_millis()).unwrap_or(0);
-    let random = [a, b, c, d, e, f, g, h, i, j];
-    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }

@@ -236,3 +236,10 @@ fn ends_a_line(path: &Path) -> bool {
     });
     read.is_err() || last == *b"\n"
 }
+
+/// What is said when a line cannot be kept there.
+pub(crate) fn not_written(error: &io::Error) -> String {
+    format!(
+        "cannot be written to the file of rejected lines: {error}; name another one with --rejected"
+    )
+}

@@ -1,0 +1,49 @@
+//! Ids and starts for calls that have none of their own: the same in every run.
+
+use beluga_o11y::LLMCallData;
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+use xxhash_rust::xxh64::Xxh64;
+
+/// The call, with a start and an id. One without a start ended when its file was last changed, as far as anybody knows.
+pub(crate) fn given(
+    call: LLMCallData,
+    modified: Option<DateTime<Utc>>,
+    key: &str,
+    line: u64,
+    text: &[u8],
+) -> LLMCallData {
+    let call = match modified {
+        Some(ended) if !call.has_start_time() => {
+            let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
+            let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
+            call.with_start_time(start.unwrap_or(ended))
+        }
+        _ => call,
+    };
+    if call.has_id() {
+        return call;
+    }
+    let id = made_id(call.start_time(), key, line, text);
+    call.with_id(id)
+}
+
+/// A UUIDv7 at the call's start, whose random part is made of where the call stands and what is there.
+fn made_id(start: DateTime<Utc>, key: &str, line: u64, text: &[u8]) -> Uuid {
+    let hash = |seed| {
+        let mut hash = Xxh64::new(seed);
+        for part in [
+            key.as_bytes(),
+            b"\0",
+            &line.to_le_bytes(),
+            text.trim_ascii(),
+        ] {
+            hash.update(part);
+        }
+        hash.digest().to_le_bytes()
+    };
+    let ([a, b, ..], [c, d, e, f, g, h, i, j]) = (hash(1), hash(2));
+    let millis = u64::try_from(start.timestamp_millis()).unwrap_or(0);
+    let random = [a, b, c, d, e, f, g, h, i, j];
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
