@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, filter::Targets, fmt::MakeWriter, layer::Subscri
 use crate::{arguments::Loudness, output};
 
 /// The bar that is on the screen. What is written must go above it.
-static BAR: OnceLock<ProgressBar> = OnceLock::new();
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// A progress bar, if standard error is a terminal and the user wants to see it; else one that nobody sees.
 pub(crate) fn bar(loudness: Loudness, template: &str) -> ProgressBar {
@@ -29,7 +29,7 @@ pub(crate) fn bar(loudness: Loudness, template: &str) -> ProgressBar {
     if seen {
         bar.enable_steady_tick(Duration::from_millis(100));
     }
-    let _ = BAR.set(bar.clone());
+    *shown() = Some(bar.clone());
     bar
 }
 
@@ -44,10 +44,16 @@ pub(crate) fn remark(text: impl std::fmt::Display) {
 }
 
 fn above<T>(print: impl FnOnce() -> T) -> T {
-    match BAR.get() {
+    // A copy: what is printed may have something to say itself.
+    let bar = shown().clone();
+    match bar {
         Some(bar) => bar.suspend(print),
         None => print(),
     }
+}
+
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows the library's own log on standard error: warnings, and more if the user asks for it.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use beluga_o11y_pipeline::{Overflow, Pipeline, PipelineStats, Spool};
+use beluga_o11y_pipeline::{Pipeline, PipelineStats, Spool};
 use indicatif::HumanCount;
 
 use super::{Files, TICK, owner};
@@ -114,7 +114,6 @@ fn drain(arguments: &SpoolDrain, loudness: Loudness, backend: &Arc<dyn Backend>)
         .with_max_bytes(u64::MAX >> 1);
     let pipeline = Pipeline::builder(watched)
         .with_spool(spool)
-        .with_overflow(Overflow::RefuseNew)
         .with_drop_timeout(Duration::ZERO)
         .spawn()
         .map_err(Failure::failed)?;
