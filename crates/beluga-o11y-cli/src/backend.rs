@@ -179,7 +179,7 @@ impl Connection {
 
 /// Puts what all builders have in common into one.
 macro_rules! connect {
-    ($builder:expr, $connection:expr, { $($flag:ident => $with:ident),* $(,)? }) => {{
+    ($builder:expr, $connection:expr, $headers:expr, { $($flag:ident => $with:ident),* $(,)? }) => {{
         let connection: &Connection = $connection;
         let mut builder = $builder;
         $(if let Some(value) = &connection.$flag {
@@ -196,6 +196,9 @@ macro_rules! connect {
         }
         if connection.allow_http {
             builder = builder.with_allow_http(true);
+        }
+        for (name, value) in $headers {
+            builder = builder.with_header(name, value);
         }
         builder
     }};
@@ -215,16 +218,14 @@ impl Builder {
         Ok(match target {
             Target::Opik => {
                 connection.refuse("opik", &[no_public_key])?;
-                let mut builder = connect!(OpikExporter::builder().from_env(), connection, {
-                    url => with_base_url,
-                    api_key => with_api_key,
-                    workspace => with_workspace,
-                    project => with_project,
-                });
-                for (name, value) in headers {
-                    builder = builder.with_header(name, value);
-                }
-                Self::Opik(builder)
+                Self::Opik(
+                    connect!(OpikExporter::builder().from_env(), connection, headers, {
+                        url => with_base_url,
+                        api_key => with_api_key,
+                        workspace => with_workspace,
+                        project => with_project,
+                    }),
+                )
             }
             Target::Langfuse => {
                 let keys = "takes the workspace and the project from its keys";
@@ -235,41 +236,35 @@ impl Builder {
                         ("--project", project.is_some(), keys),
                     ],
                 )?;
-                let mut builder = connect!(LangfuseExporter::builder().from_env(), connection, {
-                    url => with_base_url,
-                    api_key => with_secret_key,
-                    public_key => with_public_key,
-                });
-                for (name, value) in headers {
-                    builder = builder.with_header(name, value);
-                }
-                Self::Langfuse(builder)
+                Self::Langfuse(
+                    connect!(LangfuseExporter::builder().from_env(), connection, headers, {
+                        url => with_base_url,
+                        api_key => with_secret_key,
+                        public_key => with_public_key,
+                    }),
+                )
             }
             Target::Phoenix => {
                 let none = ("--workspace", workspace.is_some(), "has no workspaces");
                 connection.refuse("phoenix", &[no_public_key, none])?;
-                let mut builder = connect!(PhoenixExporter::builder().from_env(), connection, {
-                    url => with_base_url,
-                    api_key => with_api_key,
-                    project => with_project,
-                });
-                for (name, value) in headers {
-                    builder = builder.with_header(name, value);
-                }
-                Self::Phoenix(builder)
+                Self::Phoenix(
+                    connect!(PhoenixExporter::builder().from_env(), connection, headers, {
+                        url => with_base_url,
+                        api_key => with_api_key,
+                        project => with_project,
+                    }),
+                )
             }
             Target::LangSmith => {
                 connection.refuse("langsmith", &[no_public_key])?;
-                let mut builder = connect!(LangSmithExporter::builder().from_env(), connection, {
-                    url => with_base_url,
-                    api_key => with_api_key,
-                    workspace => with_workspace_id,
-                    project => with_project,
-                });
-                for (name, value) in headers {
-                    builder = builder.with_header(name, value);
-                }
-                Self::LangSmith(builder)
+                Self::LangSmith(
+                    connect!(LangSmithExporter::builder().from_env(), connection, headers, {
+                        url => with_base_url,
+                        api_key => with_api_key,
+                        workspace => with_workspace_id,
+                        project => with_project,
+                    }),
+                )
             }
             Target::Otlp => {
                 let own = "has headers only: --header 'authorization: Bearer KEY'";
@@ -284,14 +279,14 @@ impl Builder {
                         ("--project", project.is_some(), none),
                     ],
                 )?;
-                let mut builder = connect!(OtlpExporter::builder().from_env(), connection, {
+                let (authorization, headers): (Vec<_>, Vec<_>) = headers
+                    .into_iter()
+                    .partition(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+                let mut builder = connect!(OtlpExporter::builder().from_env(), connection, headers, {
                     url => with_endpoint,
                 });
-                for (name, value) in headers {
-                    builder = match name.eq_ignore_ascii_case("authorization") {
-                        true => builder.with_authorization(value.to_owned()),
-                        false => builder.with_header(name, value),
-                    };
+                for (_, value) in authorization {
+                    builder = builder.with_authorization(value.to_owned());
                 }
                 Self::Otlp(builder)
             }
