@@ -376,13 +376,7 @@ fn otlp(error: OtlpConfigError) -> Finding {
 
 impl Backend for OpikExporter {
     fn destination(&self) -> String {
-        let config = self.config();
-        let mut destination = format!("{}, workspace {}", config.base_url, config.workspace);
-        if let Some(project) = &config.project {
-            destination.push_str(", project ");
-            destination.push_str(project);
-        }
-        destination
+        self.config().to_string()
     }
 
     fn is_switched_off(&self) -> bool {
@@ -396,7 +390,7 @@ impl Backend for OpikExporter {
 
 impl Backend for LangfuseExporter {
     fn destination(&self) -> String {
-        self.config().base_url.clone()
+        self.config().to_string()
     }
 
     fn is_switched_off(&self) -> bool {
@@ -410,8 +404,7 @@ impl Backend for LangfuseExporter {
 
 impl Backend for PhoenixExporter {
     fn destination(&self) -> String {
-        let config = self.config();
-        format!("{}, project {}", config.base_url, config.project)
+        self.config().to_string()
     }
 
     fn is_switched_off(&self) -> bool {
@@ -425,13 +418,7 @@ impl Backend for PhoenixExporter {
 
 impl Backend for LangSmithExporter {
     fn destination(&self) -> String {
-        let config = self.config();
-        let mut destination = format!("{}, project {}", config.base_url, config.project);
-        if let Some(workspace) = &config.workspace_id {
-            destination.push_str(", workspace ");
-            destination.push_str(workspace);
-        }
-        destination
+        self.config().to_string()
     }
 
     fn is_switched_off(&self) -> bool {
@@ -445,8 +432,7 @@ impl Backend for LangSmithExporter {
 
 impl Backend for OtlpExporter {
     fn destination(&self) -> String {
-        let config = self.config();
-        format!("{}, service {}", config.endpoint, config.service_name)
+        self.config().to_string()
     }
 
     fn is_switched_off(&self) -> bool {

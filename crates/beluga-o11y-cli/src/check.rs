@@ -9,7 +9,7 @@ use std::{
 };
 
 use beluga_o11y::LLMCallData;
-use beluga_o11y_http::{ConnectProblem, HttpError, HttpRequest, HttpSender, Origin, Setting};
+use beluga_o11y_http::{ConnectProblem, Env, HttpError, HttpRequest, HttpSender, Origin, Setting};
 use beluga_o11y_providers::FromEnvError;
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
@@ -220,8 +220,7 @@ async fn reach(
     } else {
         report.begin(StepName::Name);
         let host = sender.host();
-        let port = port(sender.base_url());
-        let addresses = resolve(host, port).await?;
+        let addresses = resolve(host, sender.port()).await?;
         let shown: Vec<_> = addresses
             .iter()
             .map(|address| address.ip().to_string())
@@ -374,34 +373,16 @@ impl Proxy {
                 is_used: true,
             });
         }
-        let (name, url) = variable(match sender.base_url().starts_with("https:") {
+        let first = |names: &[&'static str]| Env::process().first(names).ok().flatten();
+        let (name, url) = first(match sender.base_url().starts_with("https:") {
             true => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
             false => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
         })?;
         Some(Self {
             setting: Setting::url("proxy", &url, Origin::Variable(name)),
-            is_used: variable(&["NO_PROXY", "no_proxy"]).is_none(),
+            is_used: first(&["NO_PROXY", "no_proxy"]).is_none(),
         })
     }
-}
-
-/// The first of these variables that is set.
-fn variable(names: &[&'static str]) -> Option<(&'static str, String)> {
-    names.iter().find_map(|name| {
-        let value = std::env::var(name).ok()?;
-        Some((*name, value)).filter(|(_, value)| !value.is_empty())
-    })
-}
-
-fn port(url: &str) -> u16 {
-    let authority = url.split("://").nth(1).unwrap_or_default();
-    let authority = authority.split('/').next().unwrap_or_default();
-    // An IPv6 address has colons within its brackets.
-    let after = authority.rsplit(']').next().unwrap_or_default();
-    let port = after
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok());
-    port.unwrap_or(if url.starts_with("https") { 443 } else { 80 })
 }
 
 /// A key that one region refuses may be good in another.
@@ -478,22 +459,4 @@ fn test_call() -> LLMCallData {
         .with_tokens(4, 2)
         .with_duration(Duration::from_millis(1))
         .with_tag("beluga-o11y-check")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports() {
-        for (url, expected) in [
-            ("https://www.comet.com/opik/api", 443),
-            ("http://opik.internal", 80),
-            ("http://127.0.0.1:5173/api:1", 5173),
-            ("http://[::1]/api", 80),
-            ("https://[fd00::1]:8443", 8443),
-        ] {
-            assert_eq!(port(url), expected, "{url}");
-        }
-    }
 }

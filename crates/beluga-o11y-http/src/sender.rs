@@ -109,6 +109,11 @@ impl HttpSender {
         self.0.base_url.host()
     }
 
+    /// The base URL's port: if it names none, that of its scheme.
+    pub fn port(&self) -> u16 {
+        self.0.base_url.port()
+    }
+
     /// Whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         self.0.base_url.reach() == Reach::Loopback

@@ -73,6 +73,11 @@ impl BaseUrl {
         self.url.host_str().unwrap_or_default()
     }
 
+    /// The one of the scheme if it names none.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or_default()
+    }
+
     /// `host` or `host:port`.
     pub(crate) fn authority(&self) -> String {
         authority(&self.url)
@@ -195,6 +200,19 @@ fn name_reach(name: &str) -> Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_is_not_named_is_that_of_the_scheme() {
+        for (url, expected) in [
+            ("https://www.comet.com/opik/api", 443),
+            ("http://opik.internal", 80),
+            ("http://127.0.0.1:5173/api:1", 5173),
+            ("http://[::1]/api", 80),
+            ("https://[fd00::1]:8443", 8443),
+        ] {
+            assert_eq!(BaseUrl::parse(url).unwrap().port(), expected, "{url}");
+        }
+    }
 
     #[test]
     fn joins() {

@@ -45,7 +45,8 @@ pub(crate) mod name {
     pub(crate) const DISABLED_BY: &str = "switched off by";
 }
 
-/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+/// Where an exporter sends to, after all settings have been resolved. It holds no key. Prints as the address and the place
+/// there, for people.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LangfuseConfig {
@@ -66,6 +67,12 @@ pub struct LangfuseConfig {
     pub flush_at: Option<usize>,
     /// What `LANGFUSE_FLUSH_INTERVAL` asks for: how long a batch waits for more. For the pipeline around it.
     pub flush_interval: Option<Duration>,
+}
+
+impl fmt::Display for LangfuseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base_url)
+    }
 }
 
 /// What keeps an exporter from being built. Prints as `langfuse: <what is wrong>`.

@@ -40,7 +40,8 @@ pub(crate) mod name {
     pub(crate) const DISABLED_BY: &str = "switched off by";
 }
 
-/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+/// Where an exporter sends to, after all settings have been resolved. It holds no key. Prints as the address and the place
+/// there, for people.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LangSmithConfig {
@@ -65,6 +66,16 @@ pub struct LangSmithConfig {
     /// What `LANGSMITH_TRACING_SAMPLING_RATE` asks for: the share of calls to keep, 0 to 1. An exporter sends all that it
     /// is given; this is for the pipeline around it.
     pub sample_rate: Option<f64>,
+}
+
+impl fmt::Display for LangSmithConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, project {}", self.base_url, self.project)?;
+        match &self.workspace_id {
+            Some(workspace) => write!(f, ", workspace {workspace}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What keeps an exporter from being built. Prints as `langsmith: <what is wrong>`.

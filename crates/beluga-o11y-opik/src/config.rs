@@ -33,7 +33,8 @@ pub(crate) mod name {
     pub(crate) const DISABLED_BY: &str = "switched off by";
 }
 
-/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+/// Where an exporter sends to, after all settings have been resolved. It holds no key. Prints as the address and the place
+/// there, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpikConfig {
@@ -51,6 +52,16 @@ pub struct OpikConfig {
     pub timeout: Duration,
     /// Whether an off switch is on: calls are accepted and not sent.
     pub disabled: bool,
+}
+
+impl fmt::Display for OpikConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, workspace {}", self.base_url, self.workspace)?;
+        match &self.project {
+            Some(project) => write!(f, ", project {project}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What keeps an exporter from being built. Prints as `opik: <what is wrong>`.

@@ -29,7 +29,8 @@ pub(crate) mod name {
     pub(crate) const DISABLED_BY: &str = "switched off by";
 }
 
-/// Where an exporter sends to, after all settings have been resolved. It holds no key.
+/// Where an exporter sends to, after all settings have been resolved. It holds no key. Prints as the address and the place
+/// there, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PhoenixConfig {
@@ -45,6 +46,12 @@ pub struct PhoenixConfig {
     pub timeout: Duration,
     /// Whether an off switch is on: calls are accepted and not sent.
     pub disabled: bool,
+}
+
+impl fmt::Display for PhoenixConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, project {}", self.base_url, self.project)
+    }
 }
 
 /// What keeps an exporter from being built. Prints as `phoenix: <what is wrong>`.

@@ -119,12 +119,7 @@ use beluga_o11y_opik as opik;
 #[cfg(feature = "opik")]
 fn opik() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = opik::OpikExporter::from_env()?;
-    let config = exporter.config();
-    let mut destination = format!("{}, workspace {}", config.base_url, config.workspace);
-    if let Some(project) = &config.project {
-        destination.push_str(", project ");
-        destination.push_str(project);
-    }
+    let destination = exporter.config().to_string();
     Ok(Made::new(exporter, destination))
 }
 
@@ -134,7 +129,7 @@ use beluga_o11y_langfuse as langfuse;
 fn langfuse() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = langfuse::LangfuseExporter::from_env()?;
     let config = exporter.config().clone();
-    let mut made = Made::new(exporter, config.base_url);
+    let mut made = Made::new(exporter, config.to_string());
     // Langfuse's variables for what its own clients do and here a pipeline does.
     if let Some(rate) = config.sample_rate {
         made.pipeline = made.pipeline.with_sample_rate(rate);
@@ -153,8 +148,7 @@ use beluga_o11y_phoenix as phoenix;
 #[cfg(feature = "phoenix")]
 fn phoenix() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = phoenix::PhoenixExporter::from_env()?;
-    let config = exporter.config();
-    let destination = format!("{}, project {}", config.base_url, config.project);
+    let destination = exporter.config().to_string();
     Ok(Made::new(exporter, destination))
 }
 
@@ -164,7 +158,7 @@ use beluga_o11y_langsmith as langsmith;
 fn langsmith() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = langsmith::LangSmithExporter::from_env()?;
     let config = exporter.config();
-    let destination = format!("{}, project {}", config.base_url, config.project);
+    let destination = config.to_string();
     let sample_rate = config.sample_rate;
     let mut made = Made::new(exporter, destination);
     if let Some(rate) = sample_rate {
@@ -178,7 +172,6 @@ use beluga_o11y_otlp as otlp;
 #[cfg(feature = "otlp")]
 fn otlp() -> Result<Made, Box<dyn Error + Send + Sync>> {
     let exporter = otlp::OtlpExporter::from_env()?;
-    let config = exporter.config();
-    let destination = format!("{}, service {}", config.endpoint, config.service_name);
+    let destination = exporter.config().to_string();
     Ok(Made::new(exporter, destination))
 }

@@ -32,7 +32,7 @@ pub(crate) struct Line {
 }
 
 impl Block {
-    /// The lines that are not blank, with their text; of one that is too long there is none.
+    /// The lines with their text; of one that is too long there is none.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (Line, Option<&[u8]>)> {
         self.lines.iter().map(|line| {
             let text = line
@@ -157,18 +157,6 @@ impl<R: Read> Lines<R> {
             0
         };
         self.dropped = 0;
-        let text = line.get(skipped..).unwrap_or_default();
-        if text.trim_ascii().is_empty() && !too_long {
-            // Still, whoever counts lines must not miss it.
-            block.lines.push(Line {
-                number: self.number,
-                range: Some((end, end)),
-                bytes,
-                ended,
-                digest: self.digest.digest(),
-            });
-            return;
-        }
         block.lines.push(Line {
             number: self.number,
             range: (!too_long).then_some((start + skipped, end)),
@@ -224,7 +212,7 @@ mod tests {
         assert_eq!(texts(b""), Vec::<String>::new());
         assert_eq!(texts(b"a"), ["a"]);
         assert_eq!(texts(b"a\n"), ["a"]);
-        assert_eq!(texts(b"a\n\nb\r\n \nccccc"), ["a", "", "b\r", "", "ccccc"]);
+        assert_eq!(texts(b"a\n\nb\r\n \nccccc"), ["a", "", "b\r", " ", "ccccc"]);
         assert_eq!(texts(b"\xef\xbb\xbfa\n\xef\xbb\xbfb"), ["a", "\u{feff}b"]);
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use beluga_o11y_pipeline::DeadLetter;
 use chrono::{SecondsFormat, Utc};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::source::Source;
 use crate::record::{Object, Problem, RECORD};
@@ -34,6 +35,29 @@ struct Output {
     /// What was written is on the disk.
     synced: bool,
     lines: u64,
+}
+
+/// A line of such a file.
+#[derive(Serialize)]
+struct Entry<'a, T> {
+    file: &'a str,
+    line: u64,
+    #[serde(flatten)]
+    what: T,
+}
+
+/// What stands there of a line that could not be read, under the names that a dead letter has.
+#[derive(Serialize)]
+struct Unreadable<'a> {
+    time: String,
+    reason: &'static str,
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a RawValue>,
 }
 
 impl Output {
@@ -97,22 +121,20 @@ impl Rejected {
         problem: &Problem,
         text: Option<&[u8]>,
     ) -> io::Result<()> {
-        let mut entry = Map::new();
-        let time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-        entry.insert("time".to_owned(), time.into());
-        entry.insert("reason".to_owned(), "unreadable".into());
-        entry.insert("error".to_owned(), problem.what.clone().into());
-        if let Some(field) = &problem.field {
-            entry.insert("field".to_owned(), field.clone().into());
-        }
         let text = text.map(String::from_utf8_lossy);
         let record = text.as_deref().and_then(record);
-        if let (None, Some(text)) = (record, &text)
-            && text.len() <= MAX_TEXT_BYTES
-        {
-            entry.insert("text".to_owned(), text.as_ref().into());
-        }
-        self.write(source, line, entry, record)
+        let text = text
+            .as_deref()
+            .filter(|text| record.is_none() && text.len() <= MAX_TEXT_BYTES);
+        let unreadable = Unreadable {
+            time: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            reason: "unreadable",
+            error: &problem.what,
+            field: problem.field.as_deref(),
+            text,
+            record,
+        };
+        self.write(source, line, unreadable)
     }
 
     /// A call that a backend did not take.
@@ -122,49 +144,32 @@ impl Rejected {
         line: u64,
         letter: &DeadLetter,
     ) -> io::Result<()> {
-        let entry = serde_json::to_string(letter)?;
-        let mut entry: std::collections::BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(&entry)?;
-        let record = entry.remove("record");
-        let mut rest = Map::new();
-        for (name, value) in entry {
-            rest.insert(name, serde_json::from_str(value.get())?);
-        }
-        self.write(source, line, rest, record.as_deref())
+        self.write(source, line, letter)
     }
 
-    fn write(
-        &mut self,
-        source: usize,
-        line: u64,
-        mut entry: Map<String, Value>,
-        record: Option<&RawValue>,
-    ) -> io::Result<()> {
-        let Some((source, output)) = self.sources.get(source) else {
+    fn write(&mut self, source: usize, line: u64, what: impl Serialize) -> io::Result<()> {
+        let Some((file, output)) = self.sources.get(source) else {
             return Ok(());
         };
         let Some(output) = self.files.get_mut(*output) else {
             return Ok(());
         };
-        entry.insert("file".to_owned(), source.clone().into());
-        entry.insert("line".to_owned(), json!(line));
-        let mut text = serde_json::to_string(&entry)?;
-        if let Some(record) = record {
-            // As it was written: the order of its fields and the form of its numbers too. It may have line breaks between its
-            // tokens, which are as good as blanks.
-            text.pop();
-            text.push_str(",\"record\":");
-            text.push_str(&record.get().replace(['\n', '\r'], " "));
-            text.push('}');
+        let mut text = serde_json::to_vec(&Entry { file, line, what })?;
+        // A call is written as its author wrote it. Between the tokens of JSON a line break is as good as a space, and within a
+        // string there is none.
+        for byte in &mut text {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
         }
-        text.push('\n');
+        text.push(b'\n');
         let file = match &mut output.file {
             Some(file) => file,
             none => none.insert(open(&output.path, output.replace)?),
         };
         output.replace = false;
         output.synced = false;
-        if let Err(error) = file.write_all(text.as_bytes()) {
+        if let Err(error) = file.write_all(&text) {
             // Half of the line may be there: the next one begins where the file is opened.
             output.file = None;
             return Err(error);
