@@ -1,12 +1,34 @@
 //! The layer.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
 
 use beluga_o11y::CallSink;
-use tracing::Subscriber;
-use tracing_subscriber::{Layer, filter::Filtered, registry::LookupSpan};
+use tracing::{
+    Dispatch, Event, Metadata, Subscriber,
+    dispatcher::WeakDispatch,
+    field::{Field, Visit},
+    span,
+    subscriber::Interest,
+};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::Filtered,
+    layer::Context,
+    registry::{LookupSpan, SpanRef},
+};
 
-use crate::{LlmCallLayerBuilder, LlmSpans};
+use crate::{
+    LayerStats, LlmCallLayerBuilder, LlmSpans, convert, hidden, notice,
+    report::Reporter,
+    reserved,
+    role::Role,
+    span::{Noted, Surroundings, surroundings},
+    values::{Reader, Values, formatted},
+};
 
 /// An [`LlmCallLayer`] behind its filter, as it is added to a registry.
 pub type FilteredLlmCallLayer<S> = Filtered<LlmCallLayer, LlmSpans, S>;
@@ -15,9 +37,9 @@ pub type FilteredLlmCallLayer<S> = Filtered<LlmCallLayer, LlmSpans, S>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceContext {
-    /// The trace, 32 hexadecimal digits.
+    /// The trace: 32 hexadecimal digits.
     pub trace_id: String,
-    /// The span, 16 hexadecimal digits.
+    /// The span: 16 hexadecimal digits.
     pub span_id: String,
 }
 
@@ -31,16 +53,50 @@ impl TraceContext {
     }
 }
 
-/// Turns GenAI spans into records.
-#[derive(Debug)]
-pub struct LlmCallLayer {}
+pub(crate) type FindContext =
+    Arc<dyn Fn(&span::Id, &Dispatch) -> Option<TraceContext> + Send + Sync>;
+
+/// Turns GenAI spans into records and hands each to a [`CallSink`] when its span closes: a
+/// [`Pipeline`](https://docs.rs/beluga-o11y-pipeline), an in-memory exporter, a fan-out.
+///
+/// ```
+/// use beluga_o11y::InMemoryExporter;
+/// use beluga_o11y_tracing::LlmCallLayer;
+/// use tracing_subscriber::prelude::*;
+///
+/// let sink = InMemoryExporter::new();
+/// let subscriber = tracing_subscriber::registry().with(LlmCallLayer::new(sink.clone()));
+/// tracing::subscriber::with_default(subscriber, || {
+///     // What rig and genai do around a call.
+///     tracing::info_span!(
+///         "chat",
+///         gen_ai.operation.name = "chat",
+///         gen_ai.provider.name = "openai",
+///         gen_ai.request.model = "gpt-4o",
+///         gen_ai.usage.input_tokens = 500_u64,
+///     );
+/// });
+/// assert_eq!(sink.calls()[0].usage.input_tokens, Some(500));
+/// ```
+///
+/// It comes with a filter of its own ([`LlmSpans`]), so that it sees the spans it reads beside a `fmt` layer at WARN, and nobody
+/// else's spans are switched on or off by it. A **global** filter, as `fmt().with_env_filter(..)` and `registry().with(EnvFilter)` set
+/// one, hides spans from every layer: filter the other layers instead, `fmt::layer().with_filter(..)`. If the spans of all
+/// libraries that are known are hidden, the layer says so once, on standard error.
+///
+/// One registry has one such layer; to serve several sinks, give it a [`FanOut`](beluga_o11y::FanOut).
+pub struct LlmCallLayer {
+    reporter: Arc<Reporter>,
+    find_context: Option<FindContext>,
+    /// The whole stack of layers that this one is part of.
+    dispatch: OnceLock<WeakDispatch>,
+    /// Whether another layer of this type is there already.
+    is_second: bool,
+}
 
 impl LlmCallLayer {
-    /// With the defaults.
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "a layer without its filter would switch on every span there is"
-    )]
+    /// With the defaults: content is reported. It comes behind its filter, without which it would switch on every span
+    /// of the program.
     pub fn new<S>(sink: impl CallSink + 'static) -> FilteredLlmCallLayer<S> {
         Self::builder(sink).build()
     }
@@ -49,6 +105,238 @@ impl LlmCallLayer {
     pub fn builder(sink: impl CallSink + 'static) -> LlmCallLayerBuilder {
         LlmCallLayerBuilder::new(Arc::new(sink))
     }
+
+    pub(crate) fn with(reporter: Reporter, find_context: Option<FindContext>) -> Self {
+        Self {
+            reporter: Arc::new(reporter),
+            find_context,
+            dispatch: OnceLock::new(),
+            is_second: false,
+        }
+    }
+
+    /// What became of the calls so far. A layer that is in use is found by its type:
+    ///
+    /// ```
+    /// # use beluga_o11y_tracing::LlmCallLayer;
+    /// let stats = tracing::dispatcher::get_default(|dispatch| {
+    ///     dispatch.downcast_ref::<LlmCallLayer>().map(LlmCallLayer::stats)
+    /// });
+    /// # assert_eq!(stats, None);
+    /// ```
+    pub fn stats(&self) -> LayerStats {
+        self.reporter.stats()
+    }
+
+    fn dispatch(&self) -> Option<Dispatch> {
+        self.dispatch.get().and_then(WeakDispatch::upgrade)
+    }
+
+    fn find_context(&self, id: &span::Id, dispatch: &Dispatch) -> Option<TraceContext> {
+        let find = self.find_context.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| find(id, dispatch))).ok()?
+    }
+
+    /// The context of a span, or else of the nearest around it that the other system knows.
+    fn nearest_context<'a, R: LookupSpan<'a>>(
+        &self,
+        span: &SpanRef<'a, R>,
+    ) -> Option<TraceContext> {
+        self.find_context.as_ref()?;
+        let dispatch = self.dispatch()?;
+        span.scope()
+            .find_map(|span| self.find_context(&span.id(), &dispatch))
+    }
+
+    /// The end of a span, with all the spans around it in sight.
+    fn close<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) {
+        let Some(noted) = span.extensions_mut().remove::<Noted>() else {
+            return;
+        };
+        reserved::warn_of_unknown(span.metadata().fields().iter().map(|field| field.name()));
+        let Some(operation) = noted.operation() else {
+            return;
+        };
+        let Surroundings {
+            inherited,
+            trace_id,
+            parent_span_id,
+        } = surroundings(span, noted.role, &noted.values, operation);
+        if noted.inner.contains(&operation) {
+            // The call has been reported by the span in it.
+            return;
+        }
+        let context = noted.context.clone().or_else(|| self.nearest_context(span));
+        let (started, scope) = (noted.started, noted.scope.clone());
+        let mut call = convert::record(noted, operation, span.metadata());
+        (call.trace_id, call.parent_span_id) = match (&inherited.trace_id, context) {
+            (Some(given), _) => (Some(given.clone()), parent_span_id),
+            (None, Some(context)) => (Some(context.trace_id), Some(context.span_id)),
+            (None, None) => (trace_id, parent_span_id),
+        };
+        inherited.apply(&mut call);
+        match scope {
+            Some(scope) => scope.submit(call, started, &self.reporter),
+            None => self.reporter.submit(call),
+        }
+    }
 }
 
-impl<S> Layer<S> for LlmCallLayer where S: Subscriber + for<'span> LookupSpan<'span> {}
+impl<S> Layer<S> for LlmCallLayer
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn on_layer(&mut self, subscriber: &mut S) {
+        let inner: &dyn Subscriber = subscriber;
+        self.is_second = inner.is::<Self>();
+        if self.is_second {
+            notice::once_beside_the_log(
+                "second",
+                "a registry has two of these layers, and only the first reports; give it a beluga_o11y::FanOut of both sinks",
+            );
+        }
+    }
+
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        if self.dispatch.set(dispatch.downgrade()).is_ok() && !self.is_second {
+            hidden::warn(dispatch);
+        }
+    }
+
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        id: &span::Id,
+        context: Context<'_, S>,
+    ) {
+        let Some(role) = Role::of(attributes.metadata()).filter(|_| !self.is_second) else {
+            return;
+        };
+        let mut values = Values::with_capacity(attributes.metadata().fields().len());
+        attributes.record(&mut Reader {
+            values: &mut values,
+            role,
+            content: self.reporter.content,
+        });
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().replace(Noted::new(role, values));
+        }
+    }
+
+    fn on_record(&self, id: &span::Id, record: &span::Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else {
+            return;
+        };
+        let Some(role) = Role::of(span.metadata()) else {
+            return;
+        };
+        // Read before the lock: values are formatted by code that may be anybody's.
+        let mut values = Values::default();
+        record.record(&mut Reader {
+            values: &mut values,
+            role,
+            content: self.reporter.content,
+        });
+        if let Some(noted) = span.extensions_mut().get_mut::<Noted>() {
+            noted.values.merge(values);
+        }
+    }
+
+    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+        // When a span closes, the other system may have let go of it.
+        if self.find_context.is_none() {
+            return;
+        }
+        let Some(span) = context.span(id) else {
+            return;
+        };
+        let wants = span
+            .extensions()
+            .get::<Noted>()
+            .is_some_and(|noted| noted.context.is_none() && noted.operation().is_some());
+        if wants
+            && let Some(found) = self.dispatch().and_then(|all| self.find_context(id, &all))
+            && let Some(noted) = span.extensions_mut().get_mut::<Noted>()
+        {
+            noted.context = Some(found);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let Some(span) = context.event_span(event) else {
+            return;
+        };
+        for span in span.scope() {
+            let role = span
+                .extensions()
+                .get::<Noted>()
+                .map(|noted| (noted.role, noted.operation()));
+            match role {
+                None | Some((Role::Reserved, _)) => {}
+                Some((_, None)) => return,
+                Some((_, Some(_))) => {
+                    let mut message = Message::default();
+                    event.record(&mut message);
+                    if let Some(noted) = span.extensions_mut().get_mut::<Noted>() {
+                        noted.error_event = message.text();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        if self.is_second {
+            return;
+        }
+        // Through this filter, only the layer's own spans are in sight; a trace begins with whatever span is outermost.
+        let dispatch = self.dispatch();
+        let registry = dispatch
+            .as_ref()
+            .and_then(|all| all.downcast_ref::<Registry>());
+        if let Some(span) = registry.and_then(|registry| registry.span(&id)) {
+            self.close(&span);
+        } else if let Some(span) = context.span(&id) {
+            self.close(&span);
+        }
+    }
+}
+
+impl fmt::Debug for LlmCallLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlmCallLayer")
+            .field("reporter", &self.reporter)
+            .field("find_context", &self.find_context.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an event says: its message, and the error that it names.
+#[derive(Default)]
+struct Message {
+    message: String,
+    error: String,
+}
+
+impl Message {
+    fn text(self) -> Option<String> {
+        let texts = [self.message, self.error];
+        let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        (!texts.is_empty()).then(|| texts.join(": "))
+    }
+}
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = formatted(format_args!("{value:?}")),
+            "error" | "err" => self.error = formatted(format_args!("{value:?}")),
+            _ => {}
+        }
+    }
+}

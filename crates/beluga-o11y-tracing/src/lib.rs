@@ -15,11 +15,22 @@
 //! - [`CallScope`] hands over content, token counts and errors that the spans of a library do not carry.
 
 mod builder;
+mod convert;
 mod filter;
+mod hidden;
 mod layer;
+mod messages;
+mod notice;
+mod opentelemetry;
+mod report;
+mod reserved;
+mod role;
 mod scope;
+mod span;
+mod values;
 
 pub use builder::LlmCallLayerBuilder;
 pub use filter::LlmSpans;
 pub use layer::{FilteredLlmCallLayer, LlmCallLayer, TraceContext};
+pub use report::LayerStats;
 pub use scope::CallScope;

@@ -1,41 +1,264 @@
-//! Hands over what spans do not carry.
+//! Hands over what the span of a call does not carry.
 
-use std::future::Future;
+use std::{
+    cell::RefCell,
+    fmt,
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use beluga_o11y::{CallError, Usage};
+use beluga_o11y::{CallError, Json, LLMCallData, Usage};
+use serde::Serialize;
 
-/// A scope.
-#[derive(Debug, Default)]
-pub struct CallScope {}
+use crate::{convert::forget_inferred_error, report::Reporter};
+
+thread_local! {
+    /// The scope that the code on this thread runs in.
+    static CURRENT: RefCell<Option<Arc<State>>> = const { RefCell::new(None) };
+}
+
+/// A value next to an LLM call, that hands over what the span of the library does not carry: content, so that prompts
+/// need not pass through the output of every other layer, token counts, an error.
+///
+/// The call is the one whose span is opened while [`run`](Self::run) is polled or [`in_scope`](Self::in_scope) runs. Its record
+/// is submitted when both its span is closed and the scope is dropped, with all its clones. What is said here wins over the
+/// span; token counts it only completes.
+///
+/// A scope is for one call. Of several, as a run of an agent makes them, the first gets the messages and parameters,
+/// the last the answer, the token counts and the error, and all but the last are submitted without waiting for the drop.
+///
+/// ```
+/// use beluga_o11y_tracing::{CallScope, LlmCallLayer};
+/// use serde_json::json;
+/// use tracing_subscriber::prelude::*;
+///
+/// # async fn chat() -> String { tracing::info_span!("chat", gen_ai.operation.name = "chat"); "Paris".into() }
+/// # fn main() { tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run()) }
+/// # async fn run() {
+/// # let sink = beluga_o11y::InMemoryExporter::new();
+/// # let _guard = tracing_subscriber::registry().with(LlmCallLayer::new(sink.clone())).set_default();
+/// let scope = CallScope::new();
+/// scope.messages(json!([{"role": "user", "content": "What is the capital of France?"}]));
+/// let answer = scope.run(chat()).await; // a call of rig, genai, ..
+/// scope.response(&answer);
+/// drop(scope);
+///
+/// assert_eq!(sink.calls()[0].response.as_ref().unwrap().as_str(), "\"Paris\"");
+/// # }
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "a scope that is dropped at once hands nothing over"]
+pub struct CallScope(Arc<Handle>);
+
+/// Ends the scope with its last clone. Spans hold the state only.
+#[derive(Default)]
+struct Handle(Arc<State>);
 
 impl CallScope {
-    /// Starts one.
+    /// A scope that says nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs a future in the scope: the LLM call that is made in it is the scope's.
+    /// Runs a future: the LLM call that it makes is this scope's. Calls in tasks that it spawns are not.
     pub async fn run<F: Future>(&self, future: F) -> F::Output {
-        future.await
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            let _entered = Entered::new(&self.0.0);
+            future.as_mut().poll(context)
+        })
+        .await
     }
 
-    /// Runs a function in the scope.
+    /// Runs a function: the LLM call that it makes is this scope's.
     pub fn in_scope<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _entered = Entered::new(&self.0.0);
         run()
     }
 
-    /// What was sent to the model.
-    pub fn messages(&self, _messages: impl serde::Serialize) {}
+    /// Sets what was sent to the model, from anything that serialises.
+    pub fn messages(&self, messages: impl Serialize) {
+        self.say(|said| said.messages = Some(Json::new(&messages)));
+    }
 
-    /// What the model answered.
-    pub fn response(&self, _response: impl serde::Serialize) {}
+    /// Sets the parameters of the request, from anything that serialises.
+    pub fn model_parameters(&self, parameters: impl Serialize) {
+        self.say(|said| said.model_parameters = Some(Json::new(&parameters)));
+    }
 
-    /// A piece of the answer's text.
-    pub fn partial(&self, _text: &str) {}
+    /// Sets the answer, from anything that serialises: text, a message, tool calls.
+    pub fn response(&self, response: impl Serialize) {
+        self.say(|said| said.response = Some(Json::new(&response)));
+    }
 
-    /// Token counts.
-    pub fn usage(&self, _usage: Usage) {}
+    /// Adds a piece of the answer's text, and notes when the first came. What has been added is the answer, unless
+    /// [`response`](Self::response) gives another.
+    pub fn partial(&self, text: &str) {
+        if !text.is_empty() {
+            self.say(|said| {
+                said.first_token.get_or_insert_with(Instant::now);
+                said.partial.push_str(text);
+            });
+        }
+    }
 
-    /// The call has failed.
-    pub fn fail(&self, _error: impl Into<CallError>) {}
+    /// Sets the token counts that the span does not know.
+    pub fn usage(&self, usage: Usage) {
+        self.say(|said| said.usage = usage);
+    }
+
+    /// Says that the call has failed, and how. rig's spans say nothing of it.
+    pub fn fail(&self, error: impl Into<CallError>) {
+        let error = error.into();
+        if !error.is_empty() {
+            self.say(|said| said.error = Some(error));
+        }
+    }
+
+    fn say(&self, say: impl FnOnce(&mut Said)) {
+        say(&mut self.0.0.lock().said);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let (held, said) = {
+            let mut inner = self.0.lock();
+            inner.ended = true;
+            (inner.held.take(), mem::take(&mut inner.said))
+        };
+        match held {
+            Some(held) => held.finish(said),
+            // Its span is open still, as that of a stream is which was handed on.
+            None => self.0.lock().said = said,
+        }
+    }
+}
+
+/// Shows no content.
+impl fmt::Debug for CallScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallScope").finish_non_exhaustive()
+    }
+}
+
+/// What a scope and the spans in it share.
+#[derive(Default)]
+pub(crate) struct State(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    said: Said,
+    /// The last call, until it is known that no other comes and that nothing more is said of it.
+    held: Option<Held>,
+    /// Whether there is nobody left who could say anything.
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Said {
+    messages: Option<Json>,
+    model_parameters: Option<Json>,
+    response: Option<Json>,
+    partial: String,
+    first_token: Option<Instant>,
+    usage: Usage,
+    error: Option<CallError>,
+}
+
+struct Held {
+    call: LLMCallData,
+    started: Instant,
+    reporter: Arc<Reporter>,
+}
+
+impl State {
+    /// The one that the code on this thread runs in.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        // Not while the thread ends.
+        CURRENT.try_with(|current| current.borrow().clone()).ok()?
+    }
+
+    /// Takes a call over whose span is closed.
+    pub(crate) fn submit(&self, call: LLMCallData, started: Instant, reporter: &Arc<Reporter>) {
+        let mut next = Held {
+            call,
+            started,
+            reporter: Arc::clone(reporter),
+        };
+        let mut inner = self.lock();
+        next.begin(&mut inner.said);
+        if inner.ended {
+            let said = mem::take(&mut inner.said);
+            drop(inner);
+            next.finish(said);
+        } else if let Some(earlier) = inner.held.replace(next) {
+            drop(inner);
+            earlier.finish(Said::default());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Takes what belongs to the first call.
+    fn begin(&mut self, said: &mut Said) {
+        if self.reporter.content
+            && let Some(messages) = said.messages.take()
+        {
+            self.call.messages = Some(messages);
+        }
+        if let Some(parameters) = said.model_parameters.take() {
+            self.call.model_parameters = Some(parameters);
+        }
+    }
+
+    /// Takes what belongs to the last call, and what was said late.
+    fn finish(mut self, mut said: Said) {
+        self.begin(&mut said);
+        let call = &mut self.call;
+        let partial = Some(said.partial).filter(|text| !text.is_empty());
+        let response = said
+            .response
+            .or_else(|| partial.map(|text| Json::new(&text)));
+        let usage = said.usage.merge(call.usage);
+        if said.error.is_some() {
+            forget_inferred_error(call);
+            call.error = said.error;
+        } else if response.is_some() || usage != call.usage {
+            forget_inferred_error(call);
+        }
+        call.usage = usage;
+        if let Some(response) = response.filter(|_| self.reporter.content) {
+            call.response = Some(response);
+        }
+        if let Some(first_token) = said.first_token {
+            let elapsed = first_token.saturating_duration_since(self.started);
+            call.time_to_first_token.get_or_insert(elapsed);
+        }
+        self.reporter.submit(self.call);
+    }
+}
+
+/// Puts a scope in place for as long as it lives.
+struct Entered(Option<Arc<State>>);
+
+impl Entered {
+    fn new(state: &Arc<State>) -> Self {
+        let state = Some(Arc::clone(state));
+        Self(CURRENT.with(|current| current.replace(state)))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        let _ = CURRENT.try_with(|current| current.replace(before));
+    }
 }

@@ -1,0 +1,301 @@
+//! The values of a span's fields.
+
+use std::{
+    error::Error,
+    fmt::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use tracing::field::{Field, Visit};
+
+use crate::role::{RESERVED, Role};
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    U64(u64),
+    I64(i64),
+    F64(f64),
+    Bool(bool),
+    Text(String),
+}
+
+impl Value {
+    /// As a count: whole and not negative. Also from text, as a field has it that is recorded with `%` or `?`.
+    pub(crate) fn count(&self) -> Option<u64> {
+        match self {
+            Self::U64(value) => Some(*value),
+            Self::I64(value) => u64::try_from(*value).ok(),
+            Self::Text(text) => text.trim().parse().ok(),
+            // 2^53: above it, not every whole number is one.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole, and in the range"
+            )]
+            Self::F64(value) => (value.fract() == 0.0
+                && (0.0..=9_007_199_254_740_992.0).contains(value))
+            .then_some(*value as u64),
+            Self::Bool(_) => None,
+        }
+    }
+
+    /// As a finite number.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "it is read as a number of seconds or USD"
+            )]
+            Self::U64(value) => Some(*value as f64),
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "it is read as a number of seconds or USD"
+            )]
+            Self::I64(value) => Some(*value as f64),
+            Self::F64(value) => Some(*value),
+            Self::Text(text) => text.trim().parse().ok(),
+            Self::Bool(_) => None,
+        }
+        .filter(|value: &f64| value.is_finite())
+    }
+
+    /// As text that says something.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text.as_str()).filter(|text| !text.trim().is_empty()),
+            _ => None,
+        }
+    }
+
+    /// As text, whatever it is.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::U64(value) => value.to_string(),
+            Self::I64(value) => value.to_string(),
+            Self::F64(value) => value.to_string(),
+            Self::Bool(value) => value.to_string(),
+            Self::Text(text) => text,
+        }
+    }
+}
+
+impl serde::Serialize for Value {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::U64(value) => serializer.serialize_u64(*value),
+            Self::I64(value) => serializer.serialize_i64(*value),
+            Self::F64(value) => serializer.serialize_f64(*value),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// The values of a span, each field once: the last value wins.
+#[derive(Debug, Default)]
+pub(crate) struct Values(Vec<(&'static str, Value)>);
+
+impl Values {
+    pub(crate) fn with_capacity(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        let found = self.0.iter().find(|(known, _)| *known == name)?;
+        Some(&found.1)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::text)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.0.into_iter()
+    }
+
+    /// Adds later values.
+    pub(crate) fn merge(&mut self, later: Self) {
+        for (name, value) in later.0 {
+            self.set(name, value);
+        }
+    }
+
+    fn set(&mut self, name: &'static str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+}
+
+/// Reads the fields of a span that are wanted.
+pub(crate) struct Reader<'a> {
+    pub(crate) values: &'a mut Values,
+    pub(crate) role: Role,
+    /// Whether content is wanted.
+    pub(crate) content: bool,
+}
+
+impl Reader<'_> {
+    fn wants(&self, name: &str) -> bool {
+        let of_role = match self.role {
+            Role::Reserved => name.starts_with(RESERVED) || name.starts_with("gen_ai."),
+            Role::GenAi | Role::LangChain(_) => true,
+        };
+        of_role && (self.content || !is_content(name))
+    }
+
+    fn set(&mut self, field: &Field, value: Value) {
+        if self.wants(field.name()) {
+            self.values.set(field.name(), value);
+        }
+    }
+}
+
+/// Whether a field holds what people or models wrote.
+pub(crate) fn is_content(name: &str) -> bool {
+    matches!(
+        name,
+        "gen_ai.system_instructions"
+            | "gen_ai.input.messages"
+            | "gen_ai.output.messages"
+            | "gen_ai.prompt"
+            | "gen_ai.completion"
+            | "gen_ai.tool.definitions"
+            | "gen_ai.tool.call.arguments"
+            | "gen_ai.tool.call.result"
+            | "gen_ai.evaluation.explanation"
+    )
+}
+
+impl Visit for Reader<'_> {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, Value::U64(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, Value::I64(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, Value::F64(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, Value::Bool(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.wants(field.name()) {
+            self.values.set(field.name(), Value::Text(value.to_owned()));
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        if self.wants(field.name()) {
+            let mut text = formatted(format_args!("{value}"));
+            let mut cause = value.source();
+            while let Some(error) = cause {
+                text.push_str(": ");
+                text.push_str(&formatted(format_args!("{error}")));
+                cause = error.source();
+            }
+            self.values.set(field.name(), Value::Text(text));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.wants(field.name())
+            && let Some(text) = plain(&formatted(format_args!("{value:?}")))
+        {
+            self.values.set(field.name(), Value::Text(text));
+        }
+    }
+}
+
+/// Formats what may be anybody's type: one that panics or fails while it is formatted gives what it wrote until then.
+pub(crate) fn formatted(value: fmt::Arguments<'_>) -> String {
+    let mut text = String::new();
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _ = text.write_fmt(value);
+    }));
+    text
+}
+
+/// What was meant by a value that was formatted with `?`: `Some("gpt-4o")` and `"gpt-4o"` are gpt-4o, and `None` is
+/// nothing. With `%` it comes as it is.
+fn plain(debug: &str) -> Option<String> {
+    if debug == "None" {
+        return None;
+    }
+    let some = debug.strip_prefix("Some(");
+    let debug = some
+        .and_then(|rest| rest.strip_suffix(')'))
+        .unwrap_or(debug);
+    let inside = debug
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    Some(match inside {
+        // Rust quotes as JSON does, but for a few rare characters.
+        Some(inside) => serde_json::from_str(debug).unwrap_or_else(|_| inside.to_owned()),
+        None => debug.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_come_in_every_type() {
+        for value in [
+            Value::U64(7),
+            Value::I64(7),
+            Value::F64(7.0),
+            Value::Text(" 7 ".into()),
+        ] {
+            assert_eq!(value.count(), Some(7), "{value:?}");
+        }
+        for value in [
+            Value::I64(-1),
+            Value::F64(7.5),
+            Value::F64(-1.0),
+            Value::F64(f64::NAN),
+            Value::F64(f64::INFINITY),
+            Value::Text("seven".into()),
+            Value::Text("-7".into()),
+            Value::Bool(true),
+        ] {
+            assert_eq!(value.count(), None, "{value:?}");
+        }
+        assert_eq!(Value::U64(u64::MAX).count(), Some(u64::MAX));
+    }
+
+    #[test]
+    fn numbers_are_finite() {
+        assert_eq!(Value::Text("0.25".into()).number(), Some(0.25));
+        assert_eq!(Value::I64(-2).number(), Some(-2.0));
+        assert_eq!(Value::F64(f64::NAN).number(), None);
+        assert_eq!(Value::Text("inf".into()).number(), None);
+    }
+
+    #[test]
+    fn debug_is_read_as_it_was_meant() {
+        for (debug, meant) in [
+            (format!("{:?}", "a\"b\n"), Some("a\"b\n")),
+            (format!("{:?}", Some("gpt-4o")), Some("gpt-4o")),
+            (format!("{:?}", Some(5)), Some("5")),
+            (format!("{:?}", None::<u8>), None),
+            ("plain".to_owned(), Some("plain")),
+            ("\"".to_owned(), Some("\"")),
+            (format!("{:?}", "it\u{7f}s"), Some("it\\u{7f}s")),
+        ] {
+            assert_eq!(plain(&debug).as_deref(), meant, "{debug}");
+        }
+    }
+}
