@@ -217,11 +217,7 @@ where
             return;
         };
         let mut values = Values::with_capacity(attributes.metadata().fields().len());
-        attributes.record(&mut Reader {
-            values: &mut values,
-            role,
-            content: self.reporter.content,
-        });
+        attributes.record(&mut Reader::new(&mut values, role, self.reporter.content));
         if let Some(span) = context.span(id) {
             span.extensions_mut().replace(Noted::new(role, values));
         }
@@ -231,16 +227,21 @@ where
         let Some(span) = context.span(id) else {
             return;
         };
-        let Some(role) = Role::of(span.metadata()) else {
-            return;
+        let content = self.reporter.content;
+        let role = {
+            let mut extensions = span.extensions_mut();
+            let Some(noted) = extensions.get_mut::<Noted>() else {
+                return;
+            };
+            let mut reader = Reader::ready(&mut noted.values, noted.role, content);
+            record.record(&mut reader);
+            if !reader.has_left() {
+                return;
+            }
+            noted.role
         };
-        // Read before the lock: values are formatted by code that may be anybody's.
         let mut values = Values::default();
-        record.record(&mut Reader {
-            values: &mut values,
-            role,
-            content: self.reporter.content,
-        });
+        record.record(&mut Reader::formatted(&mut values, role, content));
         if let Some(noted) = span.extensions_mut().get_mut::<Noted>() {
             noted.values.merge(values);
         }

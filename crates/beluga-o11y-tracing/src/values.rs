@@ -135,13 +135,58 @@ impl Values {
 
 /// Reads the fields of a span that are wanted.
 pub(crate) struct Reader<'a> {
-    pub(crate) values: &'a mut Values,
-    pub(crate) role: Role,
+    values: &'a mut Values,
+    role: Role,
     /// Whether content is wanted.
-    pub(crate) content: bool,
+    content: bool,
+    read: Read,
+    /// Whether there were values that are not read.
+    left: bool,
 }
 
-impl Reader<'_> {
+/// Which values are read. To format a value runs code that may be anybody's.
+#[derive(Clone, Copy, PartialEq)]
+enum Read {
+    All,
+    /// Those that are there already, for as long as a lock is held.
+    Ready,
+    /// Those that have to be formatted.
+    Formatted,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads all values.
+    pub(crate) fn new(values: &'a mut Values, role: Role, content: bool) -> Self {
+        Self {
+            values,
+            role,
+            content,
+            read: Read::All,
+            left: false,
+        }
+    }
+
+    /// Reads the values that need not be formatted.
+    pub(crate) fn ready(values: &'a mut Values, role: Role, content: bool) -> Self {
+        Self {
+            read: Read::Ready,
+            ..Self::new(values, role, content)
+        }
+    }
+
+    /// Reads the values that `ready` leaves.
+    pub(crate) fn formatted(values: &'a mut Values, role: Role, content: bool) -> Self {
+        Self {
+            read: Read::Formatted,
+            ..Self::new(values, role, content)
+        }
+    }
+
+    /// Whether there were values that are not read.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
     fn wants(&self, name: &str) -> bool {
         let of_role = match self.role {
             Role::Reserved => name.starts_with(RESERVED) || name.starts_with("gen_ai."),
@@ -150,9 +195,20 @@ impl Reader<'_> {
         of_role && (self.content || !is_content(name))
     }
 
-    fn set(&mut self, field: &Field, value: Value) {
-        if self.wants(field.name()) {
-            self.values.set(field.name(), value);
+    fn set(&mut self, field: &Field, value: impl FnOnce() -> Value) {
+        if self.read != Read::Formatted && self.wants(field.name()) {
+            self.values.set(field.name(), value());
+        }
+    }
+
+    fn format(&mut self, field: &Field, value: impl FnOnce() -> Option<String>) {
+        if !self.wants(field.name()) {
+            return;
+        }
+        if self.read == Read::Ready {
+            self.left = true;
+        } else if let Some(text) = value() {
+            self.values.set(field.name(), Value::Text(text));
         }
     }
 }
@@ -175,29 +231,27 @@ pub(crate) fn is_content(name: &str) -> bool {
 
 impl Visit for Reader<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, Value::U64(value));
+        self.set(field, || Value::U64(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, Value::I64(value));
+        self.set(field, || Value::I64(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, Value::F64(value));
+        self.set(field, || Value::F64(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, Value::Bool(value));
+        self.set(field, || Value::Bool(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if self.wants(field.name()) {
-            self.values.set(field.name(), Value::Text(value.to_owned()));
-        }
+        self.set(field, || Value::Text(value.to_owned()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        if self.wants(field.name()) {
+        self.format(field, || {
             let mut text = formatted(format_args!("{value}"));
             let mut cause = value.source();
             while let Some(error) = cause {
@@ -205,16 +259,12 @@ impl Visit for Reader<'_> {
                 text.push_str(&formatted(format_args!("{error}")));
                 cause = error.source();
             }
-            self.values.set(field.name(), Value::Text(text));
-        }
+            Some(text)
+        });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.wants(field.name())
-            && let Some(text) = plain(&formatted(format_args!("{value:?}")))
-        {
-            self.values.set(field.name(), Value::Text(text));
-        }
+        self.format(field, || plain(&formatted(format_args!("{value:?}"))));
     }
 }
 
