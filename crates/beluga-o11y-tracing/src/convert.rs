@@ -25,6 +25,12 @@ pub(crate) fn forget_inferred_error(call: &mut LLMCallData) {
     }
 }
 
+/// Whether a span is that of an agent's turn which came to nothing before its call: rig adds the provider when the call is
+/// made.
+pub(crate) fn was_never_sent(noted: &Noted, metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "rig::agent_chat" && noted.values.text("gen_ai.provider.name").is_none()
+}
+
 /// The record of a call, but for what it takes over from the spans around it.
 pub(crate) fn record(noted: Noted, operation: Operation, metadata: &Metadata<'_>) -> LLMCallData {
     let duration = noted.started.elapsed();
@@ -38,6 +44,9 @@ pub(crate) fn record(noted: Noted, operation: Operation, metadata: &Metadata<'_>
             true => fields.take_langchain(name, value, &mut call),
             false => fields.take(name, value, &mut call),
         }
+    }
+    if langchain && operation == Operation::Embeddings {
+        note(&mut call, OPERATION, &Value::Text("embeddings".to_owned()));
     }
     let library = Library::of(metadata);
     fields.finish(library, operation, noted.error_event, &mut call);
@@ -285,7 +294,7 @@ fn include_parts(usage: &mut Usage, library: Library, provider: &str) {
     let cached = read.saturating_add(usage.cache_write_tokens.unwrap_or(0));
     // From the libraries' sources; the last case says of itself that it cannot be otherwise.
     let excludes_cached = match library {
-        Library::OldRig if matches!(provider, "anthropic" | "aws_bedrock") => true,
+        Library::OldRig if matches!(provider, "anthropic" | "aws_bedrock" | "z.ai") => true,
         Library::Genai if provider == "aws.bedrock" => true,
         _ => usage.input_tokens.is_some_and(|input| input < cached),
     };

@@ -157,6 +157,9 @@ impl LlmCallLayer {
         let Some(operation) = noted.operation() else {
             return;
         };
+        if convert::was_never_sent(&noted, span.metadata()) {
+            return;
+        }
         let Surroundings {
             inherited,
             trace_id,
@@ -325,6 +328,15 @@ struct Message {
 }
 
 impl Message {
+    /// Nothing else of an event: it may quote what was sent.
+    fn set(&mut self, field: &Field, text: impl FnOnce() -> String) {
+        match field.name() {
+            "message" => self.message = text(),
+            "error" | "err" => self.error = text(),
+            _ => {}
+        }
+    }
+
     fn text(self) -> Option<String> {
         let texts = [self.message, self.error];
         let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
@@ -333,11 +345,11 @@ impl Message {
 }
 
 impl Visit for Message {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, || value.to_owned());
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.message = formatted(format_args!("{value:?}")),
-            "error" | "err" => self.error = formatted(format_args!("{value:?}")),
-            _ => {}
-        }
+        self.set(field, || formatted(format_args!("{value:?}")));
     }
 }
