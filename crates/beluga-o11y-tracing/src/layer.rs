@@ -79,10 +79,11 @@ pub(crate) type FindContext =
 /// assert_eq!(sink.calls()[0].usage.input_tokens, Some(500));
 /// ```
 ///
-/// It comes with a filter of its own ([`LlmSpans`]), so that it sees the spans it reads beside a `fmt` layer at WARN, and nobody
-/// else's spans are switched on or off by it. A **global** filter, as `fmt().with_env_filter(..)` and `registry().with(EnvFilter)` set
-/// one, hides spans from every layer: filter the other layers instead, `fmt::layer().with_filter(..)`. If the spans of all
-/// libraries that are known are hidden, the layer says so once, on standard error.
+/// It is added to a registry, `tracing_subscriber::registry()`; a `fmt().finish()` takes no layer that has a filter of its own. With its
+/// filter ([`LlmSpans`]) it sees the spans it reads beside a log at WARN, and switches no other span on or off. A **global** filter,
+/// as `registry().with(EnvFilter::new("warn"))` sets one, hides spans from every layer: filter the log instead,
+/// `fmt::layer().with_filter(EnvFilter::new("warn"))`. If the spans of all libraries that are known are hidden, the layer says so
+/// once, on standard error.
 ///
 /// One registry has one such layer; to serve several sinks, give it a [`FanOut`](beluga_o11y::FanOut).
 pub struct LlmCallLayer {
