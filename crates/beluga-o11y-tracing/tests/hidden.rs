@@ -2,7 +2,7 @@
 //!
 //! It is said once in a process and on its standard error, so each case is a process: this program again, told by a
 //! variable which case it is.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
 
 use std::{env, io, process::Command};
 
