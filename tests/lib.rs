@@ -27,3 +27,7 @@ struct DocsPhoenix;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/langsmith.md")]
 struct DocsLangSmith;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tracing.md")]
+struct DocsTracing;
