@@ -131,8 +131,8 @@ impl Fields {
                     .insert(name.to_owned(), Json::new(&list(value)));
             }
 
-            // rig's name for an agent without one.
-            "gen_ai.agent.name" if value.text() == Some("Unnamed Agent") => {}
+            // Taken over from the spans around the call as well.
+            "gen_ai.agent.name" | "gen_ai.tool.name" => {}
             "gen_ai.conversation.id" | "rig.completion_parent" | "gen_ai.system" => {}
             _ if name.starts_with("otel.") || name.starts_with(RESERVED) => {}
             _ => match name.strip_prefix("gen_ai.request.") {

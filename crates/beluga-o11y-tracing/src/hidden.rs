@@ -1,5 +1,10 @@
 //! Notices when spans are hidden by a global filter.
 
+use std::{
+    ptr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
 use tracing::{
     Dispatch, Metadata,
     callsite::{Callsite, Identifier},
@@ -42,10 +47,19 @@ probe!(RIG_AGENT, "chat", "rig::agent_chat");
 probe!(GENAI, "genai.chat", "genai::otel::span");
 probe!(LANGCHAIN, "llm.generate", "langchain_rust::observability");
 
-/// Says once, on standard error, if none of the spans that the layer is there for will reach it.
+static PROBES: [&Probe; 4] = [&RIG, &RIG_AGENT, &GENAI, &LANGCHAIN];
+
+/// Whether a span is not there, and is only asked about.
+pub(crate) fn is_probe(metadata: &Metadata<'_>) -> bool {
+    PROBES.iter().any(|probe| ptr::eq(metadata, &probe.0))
+}
+
+/// Asks every layer about spans as the libraries make them, and says once, on standard error, if none of them will reach this
+/// layer. The log cannot be told: it may be behind the same filter.
 ///
-/// The log cannot be told: it may be behind the same filter.
-pub(crate) fn warn(dispatch: &Dispatch) {
+/// `reached` tells, after a question, whether the layer was asked, too: it answers for the layers below it, and then says no for all.
+/// Otherwise filters would keep their answers for the next span or event, and get that wrong.
+pub(crate) fn warn(dispatch: &Dispatch, reached: &AtomicBool) {
     if STATIC_MAX_LEVEL < LevelFilter::INFO {
         notice::once_beside_the_log(
             "static",
@@ -54,8 +68,10 @@ pub(crate) fn warn(dispatch: &Dispatch) {
         );
         return;
     }
-    let probes = [&RIG, &RIG_AGENT, &GENAI, &LANGCHAIN];
-    if !probes.iter().any(|probe| dispatch.enabled(&probe.0)) {
+    for probe in PROBES {
+        let _ = dispatch.enabled(&probe.0);
+    }
+    if !reached.load(Relaxed) {
         notice::once_beside_the_log(
             "hidden",
             "no LLM call will be reported: a global filter hides the spans of rig, genai and langchain-rust; filter the other \

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use beluga_o11y::CallSink;
@@ -93,6 +96,8 @@ pub struct LlmCallLayer {
     dispatch: OnceLock<WeakDispatch>,
     /// Whether another layer of this type is there already.
     is_second: bool,
+    /// Whether a span of one of the libraries would come as far as here.
+    reached: AtomicBool,
 }
 
 impl LlmCallLayer {
@@ -113,6 +118,7 @@ impl LlmCallLayer {
             find_context,
             dispatch: OnceLock::new(),
             is_second: false,
+            reached: AtomicBool::new(false),
         }
     }
 
@@ -203,12 +209,20 @@ where
 
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         if self.dispatch.set(dispatch.downgrade()).is_ok() && !self.is_second {
-            hidden::warn(dispatch);
+            hidden::warn(dispatch, &self.reached);
         }
     }
 
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::always()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        let is_probe = hidden::is_probe(metadata);
+        if is_probe && context.enabled(metadata) {
+            self.reached.store(true, Relaxed);
+        }
+        !is_probe
     }
 
     fn on_new_span(

@@ -77,6 +77,8 @@ impl Inherited {
                 TRACE_NAME => keep(&mut self.name, value),
                 TRACE_ID => keep(&mut self.trace_id, value),
                 "gen_ai.conversation.id" => keep(&mut self.conversation_id, value),
+                // rig's name for an agent without one.
+                "gen_ai.agent.name" if value.text() == Some("Unnamed Agent") => {}
                 "gen_ai.agent.name" | "gen_ai.tool.name" => self.note(name, value),
                 "chain" | "tool" if langchain => self.note(name, value),
                 _ => {

@@ -125,15 +125,15 @@ impl CallScope {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let (held, said) = {
+        let held = {
             let mut inner = self.0.lock();
             inner.ended = true;
-            (inner.held.take(), mem::take(&mut inner.said))
+            let held = inner.held.take();
+            // Otherwise a span is open still, as that of a stream is which was handed on, or there was none.
+            held.map(|held| (held, mem::take(&mut inner.said)))
         };
-        match held {
-            Some(held) => held.finish(said),
-            // Its span is open still, as that of a stream is which was handed on.
-            None => self.0.lock().said = said,
+        if let Some((held, said)) = held {
+            held.finish(said);
         }
     }
 }

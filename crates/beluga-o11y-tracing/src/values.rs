@@ -213,20 +213,28 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a field holds what people or models wrote.
+/// Whether a field holds what people, models or tools said: by the GenAI conventions, present and past, and by OpenInference.
 pub(crate) fn is_content(name: &str) -> bool {
     matches!(
         name,
         "gen_ai.system_instructions"
             | "gen_ai.input.messages"
             | "gen_ai.output.messages"
-            | "gen_ai.prompt"
-            | "gen_ai.completion"
             | "gen_ai.tool.definitions"
             | "gen_ai.tool.call.arguments"
             | "gen_ai.tool.call.result"
             | "gen_ai.evaluation.explanation"
-    )
+            | "input.value"
+            | "output.value"
+    ) || [
+        "gen_ai.prompt",
+        "gen_ai.completion",
+        "gen_ai.content.",
+        "llm.input_messages",
+        "llm.output_messages",
+    ]
+    .iter()
+    .any(|begin| name.starts_with(begin))
 }
 
 impl Visit for Reader<'_> {

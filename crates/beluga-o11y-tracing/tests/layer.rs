@@ -716,6 +716,29 @@ fn the_layer_sees_its_spans_beside_a_log_at_warn_and_switches_nothing_on() {
     );
 }
 
+/// To ask a stack of filters about a span that is never made can leave their answer behind, for the next event.
+#[test]
+fn to_look_for_a_global_filter_costs_no_other_layer_an_event() {
+    for first in [true, false] {
+        let lines = support::Lines::default();
+        let run = || error!("the first event of the program");
+        if first {
+            let layer = LlmCallLayer::new(InMemoryExporter::new());
+            let log = log::layer()
+                .with_writer(lines.clone())
+                .with_filter(LevelFilter::WARN);
+            tracing::subscriber::with_default(Registry::default().with(layer).with(log), run);
+        } else {
+            let layer = LlmCallLayer::new(InMemoryExporter::new());
+            let log = log::layer()
+                .with_writer(lines.clone())
+                .with_filter(LevelFilter::WARN);
+            tracing::subscriber::with_default(Registry::default().with(log).with(layer), run);
+        }
+        assert!(lines.text().contains("the first event"), "{first}");
+    }
+}
+
 #[test]
 fn the_order_of_layers_does_not_matter() {
     for first in [true, false] {
