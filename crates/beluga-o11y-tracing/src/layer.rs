@@ -15,7 +15,6 @@ use tracing::{
     dispatcher::WeakDispatch,
     field::{Field, Visit},
     span,
-    subscriber::Interest,
 };
 use tracing_subscriber::{
     Layer, Registry,
@@ -211,10 +210,6 @@ where
         if self.dispatch.set(dispatch.downgrade()).is_ok() && !self.is_second {
             hidden::warn(dispatch, &self.reached);
         }
-    }
-
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {

@@ -81,17 +81,20 @@ impl CallScope {
 
     /// Sets what was sent to the model, from anything that serialises.
     pub fn messages(&self, messages: impl Serialize) {
-        self.say(|said| said.messages = Some(Json::new(&messages)));
+        let messages = Json::new(&messages);
+        self.say(|said| said.messages = Some(messages));
     }
 
     /// Sets the parameters of the request, from anything that serialises.
     pub fn model_parameters(&self, parameters: impl Serialize) {
-        self.say(|said| said.model_parameters = Some(Json::new(&parameters)));
+        let parameters = Json::new(&parameters);
+        self.say(|said| said.model_parameters = Some(parameters));
     }
 
     /// Sets the answer, from anything that serialises: text, a message, tool calls.
     pub fn response(&self, response: impl Serialize) {
-        self.say(|said| said.response = Some(Json::new(&response)));
+        let response = Json::new(&response);
+        self.say(|said| said.response = Some(response));
     }
 
     /// Adds a piece of the answer's text, and notes when the first came. What has been added is the answer, unless
@@ -118,6 +121,7 @@ impl CallScope {
         }
     }
 
+    /// Holds the lock, so it runs nothing of the program's.
     fn say(&self, say: impl FnOnce(&mut Said)) {
         say(&mut self.0.0.lock().said);
     }
