@@ -11,21 +11,7 @@ use support::{calls, calls_with, one, value};
 use tracing::{Span, debug_span, error, field::Empty, info, info_span, trace_span, warn};
 use tracing_subscriber::{Registry, filter::LevelFilter, fmt as log, prelude::*};
 
-/// A call as most libraries make one, answered unless more is said.
-macro_rules! chat {
-    ($($more:tt)*) => {
-        info_span!(
-            "any name",
-            gen_ai.operation.name = "chat",
-            gen_ai.provider.name = "openai",
-            gen_ai.request.model = "gpt-4o",
-            gen_ai.usage.output_tokens = 3_u64,
-            $($more)*
-        )
-    };
-}
-
-/// The same without an answer.
+/// A call as most libraries make one, without an answer.
 macro_rules! unanswered {
     ($($more:tt)*) => {
         info_span!(
@@ -35,6 +21,13 @@ macro_rules! unanswered {
             gen_ai.request.model = "gpt-4o",
             $($more)*
         )
+    };
+}
+
+/// The same with an answer.
+macro_rules! chat {
+    ($($more:tt)*) => {
+        unanswered!(gen_ai.usage.output_tokens = 3_u64, $($more)*)
     };
 }
 
