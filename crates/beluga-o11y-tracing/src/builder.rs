@@ -7,7 +7,7 @@ use tracing::{Dispatch, span};
 use tracing_subscriber::filter::Filtered;
 
 use crate::{
-    FilteredLlmCallLayer, LlmCallLayer, LlmSpans, TraceContext, layer::FindContext,
+    FilteredLlmCallLayer, LlmCallLayer, LlmSpans, TraceContext, context::FindContext,
     report::Reporter,
 };
 
@@ -21,7 +21,7 @@ impl LlmCallLayerBuilder {
     pub(crate) fn new(sink: Arc<dyn CallSink>) -> Self {
         Self {
             reporter: Reporter::new(sink),
-            find_context: crate::opentelemetry::find_context(),
+            find_context: crate::context::of_opentelemetry(),
         }
     }
 

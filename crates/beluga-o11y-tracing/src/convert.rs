@@ -2,28 +2,19 @@
 
 use std::{thread, time::Duration};
 
-use beluga_o11y::{CallError, Json, LLMCallData, Usage};
+use beluga_o11y::{Json, LLMCallData, Usage};
 use serde_json::{Map, Value as JsonValue};
 use tracing::Metadata;
 
 use crate::{
-    messages,
+    error, messages,
     role::{OPERATION, Operation, RESERVED, Role},
     span::Noted,
     values::{Value, is_content},
 };
 
-/// The entry of the metadata that marks an error which no library told of.
-const INFERRED: &str = "error_inferred";
 const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
 const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
-
-/// Drops an error that was only inferred.
-pub(crate) fn forget_inferred_error(call: &mut LLMCallData) {
-    if call.metadata.remove(INFERRED).is_some() {
-        call.error = None;
-    }
-}
 
 /// Whether a span is that of an agent's turn which came to nothing before its call: rig adds the provider when the call is
 /// made.
@@ -200,36 +191,18 @@ impl Fields {
         let told = self.failed || kind.is_some() || message.is_some();
         // A library may complain of something on the way to a good answer.
         let event = event.filter(|_| told || !answered);
-        call.error = if told || event.is_some() {
-            Some(told_error(kind, message.map(str::to_owned).or(event)))
-        } else if answered {
-            None
-        } else if thread::panicking() {
-            Some(CallError::new("a panic ended the call").with_kind(CallError::PANIC))
-        } else if tells_of_answers(library, operation, self.streams) {
-            call.metadata.insert(INFERRED.to_owned(), Json::new(&true));
-            Some(CallError::new(
-                "no answer was recorded: the call failed, was cancelled, or its answer was not read to the end",
-            ))
-        } else {
-            None
-        };
+        if told || event.is_some() {
+            call.error = Some(error::told(kind, message.map(str::to_owned).or(event)));
+        } else if !answered && thread::panicking() {
+            call.error = Some(error::of_panic());
+        } else if !answered && tells_of_answers(library, operation, self.streams) {
+            error::infer(call);
+        }
     }
 }
 
 fn filled(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.trim().is_empty())
-}
-
-fn told_error(kind: Option<&str>, message: Option<String>) -> CallError {
-    let error = CallError::new(message.unwrap_or_else(|| match kind {
-        Some(kind) => format!("the call failed: {kind}"),
-        None => "the call failed".to_owned(),
-    }));
-    match kind {
-        Some(kind) => error.with_kind(kind),
-        None => error,
-    }
 }
 
 fn note(call: &mut LLMCallData, name: &str, value: &Value) {

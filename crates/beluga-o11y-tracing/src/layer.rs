@@ -24,7 +24,9 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    LayerStats, LlmCallLayerBuilder, LlmSpans, convert, hidden, notice,
+    LayerStats, LlmCallLayerBuilder, LlmSpans, TraceContext,
+    context::FindContext,
+    convert, hidden, notice,
     report::Reporter,
     reserved,
     role::Role,
@@ -34,29 +36,6 @@ use crate::{
 
 /// An [`LlmCallLayer`] behind its filter, as it is added to a registry.
 pub type FilteredLlmCallLayer<S> = Filtered<LlmCallLayer, LlmSpans, S>;
-
-/// Where a span stands in a trace that another system keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TraceContext {
-    /// The trace: 32 hexadecimal digits.
-    pub trace_id: String,
-    /// The span: 16 hexadecimal digits.
-    pub span_id: String,
-}
-
-impl TraceContext {
-    /// From both ids.
-    pub fn new(trace_id: impl Into<String>, span_id: impl Into<String>) -> Self {
-        Self {
-            trace_id: trace_id.into(),
-            span_id: span_id.into(),
-        }
-    }
-}
-
-pub(crate) type FindContext =
-    Arc<dyn Fn(&span::Id, &Dispatch) -> Option<TraceContext> + Send + Sync>;
 
 /// Turns GenAI spans into records and hands each to a [`CallSink`] when its span closes: a
 /// [`Pipeline`](https://docs.rs/beluga-o11y-pipeline), an in-memory exporter, a fan-out.

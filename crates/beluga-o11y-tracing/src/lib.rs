@@ -15,13 +15,14 @@
 //! - [`CallScope`] hands over content, token counts and errors that the spans of a library do not carry.
 
 mod builder;
+mod context;
 mod convert;
+mod error;
 mod filter;
 mod hidden;
 mod layer;
 mod messages;
 mod notice;
-mod opentelemetry;
 mod report;
 mod reserved;
 mod role;
@@ -30,7 +31,8 @@ mod span;
 mod values;
 
 pub use builder::LlmCallLayerBuilder;
+pub use context::TraceContext;
 pub use filter::LlmSpans;
-pub use layer::{FilteredLlmCallLayer, LlmCallLayer, TraceContext};
+pub use layer::{FilteredLlmCallLayer, LlmCallLayer};
 pub use report::LayerStats;
 pub use scope::CallScope;

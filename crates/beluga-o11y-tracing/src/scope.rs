@@ -13,7 +13,7 @@ use std::{
 use beluga_o11y::{CallError, Json, LLMCallData, Usage};
 use serde::Serialize;
 
-use crate::{convert::forget_inferred_error, report::Reporter};
+use crate::{error, report::Reporter};
 
 thread_local! {
     /// The scope that the code on this thread runs in.
@@ -227,17 +227,18 @@ impl Held {
     fn finish(mut self, mut said: Said) {
         self.begin(&mut said);
         let call = &mut self.call;
+        let usage = said.usage.merge(call.usage);
+        // Pieces of an answer do not make a whole one.
+        if said.error.is_some() {
+            error::forget_inferred(call);
+            call.error = said.error;
+        } else if said.response.is_some() || usage != call.usage {
+            error::forget_inferred(call);
+        }
         let partial = Some(said.partial).filter(|text| !text.is_empty());
         let response = said
             .response
             .or_else(|| partial.map(|text| Json::new(&text)));
-        let usage = said.usage.merge(call.usage);
-        if said.error.is_some() {
-            forget_inferred_error(call);
-            call.error = said.error;
-        } else if response.is_some() || usage != call.usage {
-            forget_inferred_error(call);
-        }
         call.usage = usage;
         if let Some(response) = response.filter(|_| self.reporter.content) {
             call.response = Some(response);

@@ -9,7 +9,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use uuid::Uuid;
 
 use crate::{
-    layer::TraceContext,
+    context::TraceContext,
     reserved::{Inherited, begins_trace},
     role::{LangChain, OPERATION, Operation, Role},
     scope::State,
