@@ -68,9 +68,12 @@ impl LlmCallLayerBuilder {
     /// It is asked for the span of the call when that is entered, and for those around it, from the inside to the outside, when it closes.
     /// For another version of tracing-opentelemetry, since 0.32:
     ///
-    /// ```ignore
+    /// ```
+    /// use beluga_o11y_tracing::{FilteredLlmCallLayer, LlmCallLayer, TraceContext};
     /// use opentelemetry::trace::TraceContextExt;
     ///
+    /// # let sink = beluga_o11y::InMemoryExporter::new();
+    /// # let _: FilteredLlmCallLayer<tracing_subscriber::Registry> =
     /// LlmCallLayer::builder(sink).with_trace_context(|span, dispatch| {
     ///     let context = tracing_opentelemetry::get_otel_context(span, dispatch)?;
     ///     let context = context.span().span_context().clone();
@@ -78,6 +81,7 @@ impl LlmCallLayerBuilder {
     ///         TraceContext::new(context.trace_id().to_string(), context.span_id().to_string())
     ///     })
     /// })
+    /// # .build();
     /// ```
     #[must_use]
     pub fn with_trace_context(

@@ -127,9 +127,14 @@ pub(crate) fn surroundings<'a, R: LookupSpan<'a>>(
             root = Some(ancestor);
         }
     }
+    let trace = match &root {
+        Some(root) => Some(Ids::of(root)),
+        // Where calls were made in this one, by a tool say, it is the root of their trace.
+        None => span.extensions().get::<Ids>().map(|ids| ids.0),
+    };
     Surroundings {
         inherited,
-        trace_id: root.map(|root| Ids::of(&root).simple().to_string()),
+        trace_id: trace.map(|trace| trace.simple().to_string()),
         parent_span_id: parent,
     }
 }
