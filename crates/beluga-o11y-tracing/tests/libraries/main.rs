@@ -11,12 +11,16 @@ mod rig;
 mod rig_0_42;
 mod rig_0_44;
 mod rig_0_46;
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io};
 
-use beluga_o11y::{InMemoryExporter, LLMCallData};
-use beluga_o11y_tracing::{LlmCallLayer, LlmCallLayerBuilder};
+use beluga_o11y::LLMCallData;
+use beluga_o11y_tracing::LlmCallLayer;
 use serde_json::{Value, json};
+use support::{calls as records, calls_under, calls_with as records_of};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{fmt, prelude::*, registry};
 
@@ -24,51 +28,35 @@ use tracing_subscriber::{fmt, prelude::*, registry};
 const NO_ANSWER: &str =
     "no answer was recorded: the call failed, was cancelled, or its answer was not read to the end";
 
-type Calls = Vec<Arc<LLMCallData>>;
+type Calls = Vec<LLMCallData>;
 
-/// The records of what is done under a layer, in order of their arrival.
-fn records(run: impl FnOnce()) -> Calls {
-    records_of(|layer| layer, run)
-}
-
-fn records_of(
-    set_up: impl FnOnce(LlmCallLayerBuilder) -> LlmCallLayerBuilder,
-    run: impl FnOnce(),
-) -> Calls {
-    let memory = InMemoryExporter::new();
-    let layer = set_up(LlmCallLayer::builder(memory.clone())).build();
-    tracing::subscriber::with_default(registry().with(layer), run);
-    memory.take()
-}
-
-/// The same beside a log that only takes warnings, as most programs have one.
+/// The records of what is done beside a log that only takes warnings, as most programs have one.
 fn records_beside_a_log(run: impl FnOnce()) -> Calls {
-    let memory = InMemoryExporter::new();
-    let log = fmt::layer()
-        .with_writer(io::sink)
-        .with_filter(LevelFilter::WARN);
-    let subscriber = registry().with(log).with(LlmCallLayer::new(memory.clone()));
-    tracing::subscriber::with_default(subscriber, run);
-    memory.take()
+    let log = fmt::layer().with_writer(io::sink);
+    let log = log.with_filter(LevelFilter::WARN);
+    calls_under(
+        |sink| registry().with(log).with(LlmCallLayer::new(sink)),
+        run,
+    )
 }
 
 /// The same in a program that logs everything, so that every span of its own is enabled.
 fn records_beside_a_full_log(run: impl FnOnce()) -> Calls {
-    let memory = InMemoryExporter::new();
     let log = fmt::layer().with_writer(io::sink);
-    let subscriber = registry().with(log).with(LlmCallLayer::new(memory.clone()));
-    tracing::subscriber::with_default(subscriber, run);
-    memory.take()
+    calls_under(
+        |sink| registry().with(log).with(LlmCallLayer::new(sink)),
+        run,
+    )
 }
 
 /// All that there is in records, but for what differs from run to run: traces and spans are numbered in order of their
 /// first appearance.
-fn seen(calls: &[Arc<LLMCallData>]) -> Vec<Value> {
+fn seen(calls: &[LLMCallData]) -> Vec<Value> {
     let mut ids = [("trace_id", 32), ("parent_span_id", 16)]
         .map(|(field, digits)| (field, digits, HashMap::new()));
     let seen = calls.iter().map(|call| {
         assert!(call.duration.is_some() && call.has_start_time());
-        let mut value = serde_json::to_value(&**call).unwrap();
+        let mut value = serde_json::to_value(call).unwrap();
         let fields = value.as_object_mut().unwrap();
         for different in ["id", "start_time", "duration_ms"] {
             assert!(fields.remove(different).is_some(), "{different}");

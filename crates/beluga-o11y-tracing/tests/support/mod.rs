@@ -9,6 +9,7 @@ use std::{
 use beluga_o11y::{InMemoryExporter, Json, LLMCallData};
 use beluga_o11y_tracing::{LlmCallLayer, LlmCallLayerBuilder};
 use serde_json::Value;
+use tracing::Subscriber;
 use tracing_subscriber::{Registry, fmt::MakeWriter, prelude::*};
 
 /// The records of the calls that are made while something runs.
@@ -21,9 +22,19 @@ pub(crate) fn calls_with(
     set_up: impl FnOnce(LlmCallLayerBuilder) -> LlmCallLayerBuilder,
     run: impl FnOnce(),
 ) -> Vec<LLMCallData> {
+    calls_under(
+        |sink| Registry::default().with(set_up(LlmCallLayer::builder(sink)).build()),
+        run,
+    )
+}
+
+/// The same, below other layers, too.
+pub(crate) fn calls_under<S: Subscriber + Send + Sync + 'static>(
+    subscriber: impl FnOnce(InMemoryExporter) -> S,
+    run: impl FnOnce(),
+) -> Vec<LLMCallData> {
     let sink = InMemoryExporter::new();
-    let layer = set_up(LlmCallLayer::builder(sink.clone())).build();
-    tracing::subscriber::with_default(Registry::default().with(layer), run);
+    tracing::subscriber::with_default(subscriber(sink.clone()), run);
     let calls = sink.take().into_iter();
     calls.map(Arc::unwrap_or_clone).collect()
 }
