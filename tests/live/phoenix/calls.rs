@@ -1,9 +1,12 @@
 //! Calls of every kind, and many of one kind. Whoever changes one may have to teach `read_back.py` what it becomes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use beluga_o11y::{CallError, LLMCallData, Usage};
+use beluga_o11y::{CallError, InMemoryExporter, LLMCallData, Usage};
+use beluga_o11y_tracing::LlmCallLayer;
 use serde_json::{Value, json};
+use tracing::info_span;
+use tracing_subscriber::{prelude::*, registry};
 use uuid::Uuid;
 
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -25,7 +28,7 @@ pub fn of_every_kind() -> Vec<LLMCallData> {
         .with_cost(0.5);
     (unpriced.provider, unpriced.model) = (String::new(), "our-own-7b".into());
     let error = CallError::new("429 Too Many Requests: slow down").with_kind("RateLimitError");
-    vec![
+    let mut calls = vec![
         call("larger than a packet").with_response("Paris. ".repeat(50_000)),
         plain,
         answered("cached and reasoning").with_usage(cached),
@@ -41,10 +44,75 @@ pub fn of_every_kind() -> Vec<LLMCallData> {
         images(),
         characters(),
         answered("first token").with_time_to_first_token(Duration::from_micros(310_500)),
+    ];
+    calls.extend(of_an_agent());
+    calls.push(
         answered("in a trace of the caller")
             .with_trace_id(Uuid::new_v4().simple().to_string())
             .with_parent_span_id("b7ad6b7169203331"),
-    ]
+    );
+    calls
+}
+
+/// Two calls of an agent, as the tracing layer makes them of the spans of rig 0.44.
+fn of_an_agent() -> Vec<LLMCallData> {
+    let sink = InMemoryExporter::new();
+    let subscriber = registry().with(LlmCallLayer::new(sink.clone()));
+    let turn = |name: &str, input: &str, output: &str, usage: [u64; 4]| {
+        let _named = info_span!("turn", beluga.trace.name = name).entered();
+        let [input_tokens, output_tokens, cached, reasoning] = usage;
+        info_span!(
+            target: "rig::agent_chat",
+            "chat",
+            rig.completion_parent = true,
+            gen_ai.operation.name = "chat",
+            gen_ai.system_instructions = r#"[{"type":"text","content":"Be brief."}]"#,
+            gen_ai.provider.name = "openai",
+            gen_ai.request.model = "gpt-4o-mini",
+            gen_ai.request.stream = false,
+            gen_ai.response.id = "chatcmpl-1",
+            gen_ai.response.model = "gpt-4o-mini-2024-07-18",
+            gen_ai.usage.input_tokens = input_tokens,
+            gen_ai.usage.output_tokens = output_tokens,
+            gen_ai.usage.cache_read.input_tokens = cached,
+            gen_ai.usage.reasoning_tokens = reasoning,
+            gen_ai.input.messages = input,
+            gen_ai.output.messages = output,
+        );
+    };
+    let question = r#"{"role":"user","parts":[{"type":"text","content":"Weather in Paris?"}]}"#;
+    let call = r#"{"role":"assistant","parts":[{"type":"tool_call","id":"call_1","name":"weather","arguments":{"city":"Paris"}}]}"#;
+    let result = r#"{"role":"user","parts":[{"type":"tool_call_response","id":"call_1","response":"rain"}]}"#;
+    let answer = r#"{"role":"assistant","parts":[{"type":"text","content":"It rains."}],"finish_reason":"unknown"}"#;
+    tracing::subscriber::with_default(subscriber, || {
+        let trace = Uuid::new_v4().simple().to_string();
+        let _request = info_span!(
+            "request",
+            beluga.trace.id = trace,
+            beluga.session.id = "an agent's",
+            beluga.user.id = "of an agent",
+        )
+        .entered();
+        let _run = info_span!(
+            "invoke_agent",
+            gen_ai.operation.name = "invoke_agent",
+            gen_ai.agent.name = "weather",
+        )
+        .entered();
+        turn(
+            "an agent calls a tool",
+            &format!("[{question}]"),
+            &format!("[{call}]"),
+            [1000, 200, 100, 50],
+        );
+        turn(
+            "an agent answers",
+            &format!("[{question},{call},{result}]"),
+            &format!("[{answer}]"),
+            [1200, 20, 1000, 0],
+        );
+    });
+    sink.take().into_iter().map(Arc::unwrap_or_clone).collect()
 }
 
 /// So many calls that share the name `batch`.

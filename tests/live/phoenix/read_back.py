@@ -92,16 +92,17 @@ def messages(prefix, content, role):
     for index, message in enumerate(content if isinstance(content, list) else [content]):
         at = f"{prefix}.{index}.message"
         out[f"{at}.role"] = message["role"]
-        if isinstance(message["content"], list):
-            for number, part in enumerate(message["content"]):
+        said = message.get("content")
+        if isinstance(said, list):
+            for number, part in enumerate(said):
                 name = f"{at}.contents.{number}.message_content"
                 out[f"{name}.type"] = {"image_url": "image"}.get(part["type"], part["type"])
                 if part["type"] == "text":
                     out[f"{name}.text"] = part["text"]
                 else:
                     out[f"{name}.image.image.url"] = part["image_url"]["url"]
-        elif message["content"] is not None:
-            out[f"{at}.content"] = message["content"]
+        elif said is not None:
+            out[f"{at}.content"] = said
         for number, call in enumerate(message.get("tool_calls", [])):
             name = f"{at}.tool_calls.{number}.tool_call"
             out[f"{name}.id"] = call["id"]
