@@ -38,7 +38,8 @@ impl LlmCallLayerBuilder {
     /// Passes every record through a function before it is submitted: to price it, to add to it, or, with `None`, to
     /// drop it. Default: none.
     ///
-    /// It runs on the thread that closes the span, so it had better be quick. If it panics, that call is lost, counted
+    /// It runs on the thread that closes the span, so it had better be quick, and open no spans: tracing-subscriber never ends a span
+    /// that closes while another one does, nor those around it. A call of a model made there is not reported. If it panics, that call is lost, counted
     /// ([`LayerStats::panicked`](crate::LayerStats::panicked)) and warned of once.
     ///
     /// ```

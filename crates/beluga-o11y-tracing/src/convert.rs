@@ -10,7 +10,7 @@ use crate::{
     error, messages,
     role::{OPERATION, Operation, RESERVED, Role},
     span::Noted,
-    values::{Value, is_content},
+    values::Value,
 };
 
 const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
@@ -28,7 +28,10 @@ pub(crate) fn record(noted: Noted, operation: Operation, metadata: &Metadata<'_>
     let mut call = LLMCallData::new("", "")
         .with_start_time(noted.start_time.into())
         .with_duration(duration);
-    let mut fields = Fields::default();
+    let mut fields = Fields {
+        answered: noted.values.has_unkept_answer(),
+        ..Fields::default()
+    };
     let langchain = matches!(noted.role, Role::LangChain(_));
     for (name, value) in noted.values.into_iter() {
         match langchain {
@@ -64,31 +67,41 @@ impl Fields {
     /// By the GenAI conventions, with the names that they had before, and those of the libraries. What the record has no place for
     /// stands in its metadata under its own name.
     fn take(&mut self, name: &'static str, value: Value, call: &mut LLMCallData) {
-        self.answered |= name.starts_with("gen_ai.usage.")
-            || (name.starts_with("gen_ai.response.") && name != FIRST_CHUNK);
+        self.answered |= (name.starts_with("gen_ai.usage.") && value.count().is_some())
+            || (name.starts_with("gen_ai.response.") && name != FIRST_CHUNK && value.is_filled());
         let usage = &mut call.usage;
         match name {
-            "gen_ai.provider.name" => call.provider = value.into_text(),
+            "gen_ai.provider.name" if value.is_filled() => call.provider = value.into_text(),
             "gen_ai.system" if call.provider.is_empty() => call.provider = value.into_text(),
             "gen_ai.request.model" => call.model = value.into_text(),
-            "gen_ai.response.model" => self.response_model = Some(value.into_text()),
+            "gen_ai.response.model" => replace(&mut self.response_model, value),
 
-            "gen_ai.usage.input_tokens" | "gen_ai.usage.prompt_tokens" => {
-                usage.input_tokens = value.count();
+            "gen_ai.usage.input_tokens" => {
+                usage.input_tokens = value.count().or(usage.input_tokens);
             }
-            "gen_ai.usage.output_tokens" | "gen_ai.usage.completion_tokens" => {
-                usage.output_tokens = value.count();
+            "gen_ai.usage.prompt_tokens" => {
+                usage.input_tokens = usage.input_tokens.or(value.count());
+            }
+            "gen_ai.usage.output_tokens" => {
+                usage.output_tokens = value.count().or(usage.output_tokens);
+            }
+            "gen_ai.usage.completion_tokens" => {
+                usage.output_tokens = usage.output_tokens.or(value.count());
             }
             "gen_ai.usage.cache_read.input_tokens" => usage.cache_read_tokens = value.count(),
             "gen_ai.usage.cache_creation.input_tokens"
-            | "gen_ai.usage.cache_write.input_tokens" => usage.cache_write_tokens = value.count(),
+            | "gen_ai.usage.cache_write.input_tokens" => {
+                usage.cache_write_tokens = value.count().or(usage.cache_write_tokens);
+            }
             "gen_ai.usage.reasoning_tokens" | "gen_ai.usage.reasoning.output_tokens" => {
-                usage.reasoning_tokens = value.count();
+                usage.reasoning_tokens = value.count().or(usage.reasoning_tokens);
             }
 
             "gen_ai.system_instructions" => self.system = Some(value.into_text()),
-            "gen_ai.input.messages" | "gen_ai.prompt" => self.input = Some(value.into_text()),
-            "gen_ai.output.messages" | "gen_ai.completion" => self.output = Some(value.into_text()),
+            "gen_ai.input.messages" => replace(&mut self.input, value),
+            "gen_ai.prompt" => complete(&mut self.input, value),
+            "gen_ai.output.messages" => replace(&mut self.output, value),
+            "gen_ai.completion" => complete(&mut self.output, value),
             FIRST_CHUNK => {
                 let seconds = value.number();
                 call.time_to_first_token =
@@ -96,11 +109,10 @@ impl Fields {
             }
 
             "error.type" => self.error_type = Some(value.into_text()),
-            "error.message" | "exception.message" | "otel.status_description" | "error" => {
-                self.error = Some(value.into_text());
-            }
+            "error.message" => replace(&mut self.error, value),
+            "exception.message" | "otel.status_description" | "error" => self.tell(value),
             "otel.status_code" => {
-                self.failed = value
+                self.failed |= value
                     .text()
                     .is_some_and(|s| s.eq_ignore_ascii_case("error"));
             }
@@ -111,20 +123,24 @@ impl Fields {
                 Some("chat_streaming" | "interactions_streaming") => self.stream(true),
                 _ => note(call, name, &value),
             },
-            "gen_ai.request.stream" => self.stream(value == Value::Bool(true)),
+            "gen_ai.request.stream" => self.stream(value.is_true()),
             "gen_ai.request.stop_sequences" => self.parameter("stop", list(value)),
             "gen_ai.request.choice.count" => self.parameter("n", json(value)),
             "gen_ai.request.encoding_formats" => self.parameter("encoding_formats", list(value)),
             "gen_ai.output.type" => self.parameter("output_type", json(value)),
             "gen_ai.tool.definitions" => self.parameter("tools", list(value)),
-            FINISH_REASONS => {
-                call.metadata
-                    .insert(name.to_owned(), Json::new(&list(value)));
+            FINISH_REASONS if value.is_filled() => {
+                let reasons = match list(value) {
+                    JsonValue::Array(reasons) => reasons,
+                    one => vec![one],
+                };
+                call.metadata.insert(name.to_owned(), Json::new(&reasons));
             }
 
             // Taken over from the spans around the call as well.
             "gen_ai.agent.name" | "gen_ai.tool.name" => {}
             "gen_ai.conversation.id" | "rig.completion_parent" | "gen_ai.system" => {}
+            "gen_ai.provider.name" | FINISH_REASONS => {}
             _ if name.starts_with("otel.") || name.starts_with(RESERVED) => {}
             _ => match name.strip_prefix("gen_ai.request.") {
                 Some(parameter) => self.parameter(parameter, json(value)),
@@ -140,9 +156,18 @@ impl Fields {
             "prompt_tokens" => call.usage.input_tokens = value.count(),
             "completion_tokens" => call.usage.output_tokens = value.count(),
             "total_tokens" => {}
-            "error" => self.error = Some(value.into_text()),
-            "stream" => self.stream(value == Value::Bool(true)),
+            "error" => self.tell(value),
+            "stream" => self.stream(value.is_true()),
+            _ if name.starts_with(RESERVED) => {}
             _ => note(call, name, &value),
+        }
+    }
+
+    /// Of an error; a flag says only whether there was one.
+    fn tell(&mut self, value: Value) {
+        match value {
+            Value::Bool(failed) => self.failed |= failed,
+            value => complete(&mut self.error, value),
         }
     }
 
@@ -201,13 +226,27 @@ impl Fields {
     }
 }
 
+/// Sets what is said under the name that it has by now.
+fn replace(place: &mut Option<String>, value: Value) {
+    if value.is_filled() {
+        *place = Some(value.into_text());
+    }
+}
+
+/// Sets what is said under a name that it had once, if it is not known better.
+fn complete(place: &mut Option<String>, value: Value) {
+    if place.is_none() {
+        replace(place, value);
+    }
+}
+
 fn filled(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.trim().is_empty())
 }
 
 fn note(call: &mut LLMCallData, name: &str, value: &Value) {
     let value = match value {
-        Value::Text(text) if is_content(name) => messages::as_it_is(text),
+        Value::Text(text) if name.starts_with("gen_ai.tool.call.") => messages::as_it_is(text),
         value => Json::new(value),
     };
     call.metadata.insert(name.to_owned(), value);
@@ -226,7 +265,15 @@ fn json(value: Value) -> JsonValue {
 /// Lists are recorded as JSON in a text.
 fn list(value: Value) -> JsonValue {
     match value {
-        Value::Text(text) => serde_json::from_str(&text).unwrap_or_else(|_| text.into()),
+        Value::Text(text) => match serde_json::from_str(&text) {
+            // One level deeper than it stands, so that it can be kept among the parameters.
+            Ok(list @ (JsonValue::Array(_) | JsonValue::Object(_)))
+                if Json::try_new(&[&list]).is_ok() =>
+            {
+                list
+            }
+            _ => text.into(),
+        },
         value => json(value),
     }
 }

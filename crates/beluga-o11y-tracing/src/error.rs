@@ -4,6 +4,8 @@ use beluga_o11y::{CallError, Json, LLMCallData};
 
 /// The entry of the metadata that marks an error which no library told of.
 const INFERRED: &str = "error_inferred";
+const NO_ANSWER: &str =
+    "no answer was recorded: the call failed, was cancelled, or its answer was not read to the end";
 
 /// As it was told, as far as there was anything.
 pub(crate) fn told(kind: Option<&str>, message: Option<String>) -> CallError {
@@ -25,14 +27,17 @@ pub(crate) fn of_panic() -> CallError {
 /// Marks a call as failed because nothing says that it was answered.
 pub(crate) fn infer(call: &mut LLMCallData) {
     call.metadata.insert(INFERRED.to_owned(), Json::new(&true));
-    call.error = Some(CallError::new(
-        "no answer was recorded: the call failed, was cancelled, or its answer was not read to the end",
-    ));
+    call.error = Some(CallError::new(NO_ANSWER));
 }
 
 /// Drops an error that was only inferred.
 pub(crate) fn forget_inferred(call: &mut LLMCallData) {
-    if call.metadata.remove(INFERRED).is_some() {
+    // A program may have metadata of that name.
+    let is_inferred = call
+        .error
+        .as_ref()
+        .is_some_and(|error| error.message == NO_ANSWER);
+    if is_inferred && call.metadata.remove(INFERRED).is_some() {
         call.error = None;
     }
 }

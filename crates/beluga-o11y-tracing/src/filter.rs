@@ -36,7 +36,9 @@ impl<S> Filter<S> for LlmSpans {
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
         if Self::wants(metadata) {
-            Interest::always()
+            // Not always: where all filters say that, none is asked, and tracing-subscriber takes the answers that they gave to
+            // the last question, as `log_enabled!` and `enabled!` leave them behind. An event would be lost, for every layer.
+            Interest::sometimes()
         } else {
             Interest::never()
         }

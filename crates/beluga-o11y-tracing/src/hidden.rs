@@ -14,7 +14,7 @@ use tracing::{
     subscriber::Interest,
 };
 
-use crate::{notice, role::OPERATION};
+use crate::{notice, role::OPERATION, values::guarded};
 
 /// Spans as the libraries make them, to ask about.
 struct Probe(Metadata<'static>);
@@ -33,9 +33,10 @@ macro_rules! probe {
             $span,
             $target,
             tracing::Level::INFO,
-            None,
-            None,
-            None,
+            Some(file!()),
+            Some(line!()),
+            // Filters of a program may count on it.
+            Some($target),
             FieldSet::new(&[OPERATION], Identifier(&$name)),
             Kind::SPAN,
         ));
@@ -63,20 +64,25 @@ pub(crate) fn warn(dispatch: &Dispatch, reached: &AtomicBool) {
     if STATIC_MAX_LEVEL < LevelFilter::INFO {
         notice::once_beside_the_log(
             "static",
-            "no LLM call will be reported: the spans of rig, genai and langchain-rust have level INFO, and \
+            "no call of rig, genai or langchain-rust will be reported: their spans have level INFO, and \
              a feature of the crate tracing (max_level_.. or release_max_level_..) compiles them out; remove that feature",
         );
         return;
     }
     for probe in PROBES {
-        let _ = dispatch.enabled(&probe.0);
+        // A panic would leave tracing's list of dispatchers locked for good.
+        guarded(|| {
+            // An EnvFilter with directives for spans, `rig[chat]=info`, knows only those that it has met.
+            let _ = dispatch.register_callsite(&probe.0);
+            dispatch.enabled(&probe.0)
+        });
     }
     if !reached.load(Relaxed) {
         notice::once_beside_the_log(
             "hidden",
-            "no LLM call will be reported: a global filter hides the spans of rig, genai and langchain-rust; filter the other \
+            "no call of rig, genai or langchain-rust will be reported: a global filter hides their spans; filter the other \
              layers instead, as in registry().with(fmt::layer().with_filter(EnvFilter::from_default_env())).with(LlmCallLayer::new(sink)), \
-             or let these spans through: rig=info,genai=info,langchain_rust=info",
+             or let these spans through, and your own: rig=info,genai=info,langchain_rust=info,my_crate=info",
         );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -15,6 +14,7 @@ use tracing::{
     dispatcher::WeakDispatch,
     field::{Field, Visit},
     span,
+    subscriber::Interest,
 };
 use tracing_subscriber::{
     Layer, Registry,
@@ -27,11 +27,11 @@ use crate::{
     LayerStats, LlmCallLayerBuilder, LlmSpans, TraceContext,
     context::FindContext,
     convert, hidden, notice,
-    report::Reporter,
+    report::{Reporter, is_submitting},
     reserved,
     role::Role,
     span::{Noted, Surroundings, surroundings},
-    values::{Reader, Values, formatted},
+    values::{Reader, Values, formatted, guarded},
 };
 
 /// An [`LlmCallLayer`] behind its filter, as it is added to a registry.
@@ -119,7 +119,7 @@ impl LlmCallLayer {
 
     fn find_context(&self, id: &span::Id, dispatch: &Dispatch) -> Option<TraceContext> {
         let find = self.find_context.as_ref()?;
-        catch_unwind(AssertUnwindSafe(|| find(id, dispatch))).ok()?
+        guarded(|| find(id, dispatch)).flatten()
     }
 
     /// The context of a span, or else of the nearest around it that the other system knows.
@@ -135,7 +135,14 @@ impl LlmCallLayer {
 
     /// The end of a span, with all the spans around it in sight.
     fn close<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) {
-        let Some(noted) = span.extensions_mut().remove::<Noted>() else {
+        let noted = {
+            let mut extensions = span.extensions_mut();
+            let owned = extensions
+                .get_mut::<Noted>()
+                .is_some_and(|noted| noted.owner == self.owner());
+            owned.then(|| extensions.remove::<Noted>()).flatten()
+        };
+        let Some(noted) = noted else {
             return;
         };
         reserved::warn_of_unknown(span.metadata().fields().iter().map(|field| field.name()));
@@ -191,6 +198,11 @@ where
         }
     }
 
+    // The filter has decided; the default would ask `enabled`.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
         let is_probe = hidden::is_probe(metadata);
         if is_probe && context.enabled(metadata) {
@@ -205,24 +217,75 @@ where
         id: &span::Id,
         context: Context<'_, S>,
     ) {
-        let Some(role) = Role::of(attributes.metadata()).filter(|_| !self.is_second) else {
+        let Some(role) = Role::of(attributes.metadata()).filter(|_| !is_submitting()) else {
             return;
         };
         let mut values = Values::with_capacity(attributes.metadata().fields().len());
         attributes.record(&mut Reader::new(&mut values, role, self.reporter.content));
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().replace(Noted::new(role, values));
-        }
+        guarded(|| {
+            if let Some(span) = context.span(id) {
+                let mut extensions = span.extensions_mut();
+                // Of several such layers in a registry, the first has it.
+                if extensions.get_mut::<Noted>().is_none() {
+                    extensions.insert(Noted::new(role, values, self.owner()));
+                }
+            }
+        });
     }
 
     fn on_record(&self, id: &span::Id, record: &span::Record<'_>, context: Context<'_, S>) {
+        guarded(|| self.record(id, record, &context));
+    }
+
+    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+        guarded(|| self.enter(id, &context));
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        guarded(|| self.event(event, &context));
+    }
+
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        // Another layer that panics while it holds a span leaves it locked for good; a panic here may abort the program.
+        let closed = guarded(|| {
+            // Through this filter, only the layer's own spans are in sight; a trace begins with whatever span is outermost.
+            let dispatch = self.dispatch();
+            let registry = dispatch
+                .as_ref()
+                .and_then(|all| all.downcast_ref::<Registry>());
+            if let Some(span) = registry.and_then(|registry| registry.span(&id)) {
+                self.close(&span);
+            } else if let Some(span) = context.span(&id) {
+                self.close(&span);
+            }
+        });
+        if closed.is_none() {
+            self.reporter.lose();
+        }
+    }
+}
+
+/// What may panic, since the spans are shared with other layers.
+impl LlmCallLayer {
+    /// Tells the spans that this layer has noted from those of another one.
+    fn owner(&self) -> usize {
+        Arc::as_ptr(&self.reporter).addr()
+    }
+
+    fn record<S>(&self, id: &span::Id, record: &span::Record<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
         let Some(span) = context.span(id) else {
             return;
         };
         let content = self.reporter.content;
         let role = {
             let mut extensions = span.extensions_mut();
-            let Some(noted) = extensions.get_mut::<Noted>() else {
+            let Some(noted) = extensions
+                .get_mut::<Noted>()
+                .filter(|n| n.owner == self.owner())
+            else {
                 return;
             };
             let mut reader = Reader::ready(&mut noted.values, noted.role, content);
@@ -239,7 +302,10 @@ where
         }
     }
 
-    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+    fn enter<S>(&self, id: &span::Id, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
         // When a span closes, the other system may have let go of it.
         if self.find_context.is_none() {
             return;
@@ -259,7 +325,10 @@ where
         }
     }
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn event<S>(&self, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'span> LookupSpan<'span>,
+    {
         let Some(span) = context.event_span(event) else {
             return;
         };
@@ -275,27 +344,11 @@ where
                     let mut message = Message::default();
                     event.record(&mut message);
                     if let Some(noted) = span.extensions_mut().get_mut::<Noted>() {
-                        noted.error_event = message.text();
+                        noted.error_event = message.text().or(noted.error_event.take());
                     }
                     return;
                 }
             }
-        }
-    }
-
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        if self.is_second {
-            return;
-        }
-        // Through this filter, only the layer's own spans are in sight; a trace begins with whatever span is outermost.
-        let dispatch = self.dispatch();
-        let registry = dispatch
-            .as_ref()
-            .and_then(|all| all.downcast_ref::<Registry>());
-        if let Some(span) = registry.and_then(|registry| registry.span(&id)) {
-            self.close(&span);
-        } else if let Some(span) = context.span(&id) {
-            self.close(&span);
         }
     }
 }

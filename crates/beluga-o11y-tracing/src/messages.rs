@@ -12,21 +12,26 @@ pub(crate) fn input(system: Option<&str>, messages: Option<&str>) -> Option<Json
     // rig's agents have the instructions in both places.
     let has_system =
         matches!(&list, Some(Value::Array(list)) if list.first().is_some_and(is_system));
-    let Some(system) = system.filter(|_| !has_system).map(instructions) else {
+    let Some(system_text) = system.filter(|_| !has_system) else {
         let text = messages?;
         return Some(match list {
             Some(Value::Array(list)) => kept(&converted(list), text),
             _ => as_it_is(text),
         });
     };
-    let mut all = vec![json!({"role": "system", "content": system})];
+    let mut all = vec![json!({"role": "system", "content": instructions(system_text)})];
     match (list, messages) {
         (Some(Value::Array(list)), _) => all.extend(converted(list)),
         (Some(content), _) => all.push(json!({"role": "user", "content": content})),
         (None, Some(text)) => all.push(json!({"role": "user", "content": text})),
         (None, None) => {}
     }
-    Some(kept(&all, messages.unwrap_or_default()))
+    // Too deep to be kept as JSON: both as the text that they came in.
+    Some(Json::try_new(&all).unwrap_or_else(|_| {
+        let user = messages.map(|text| json!({"role": "user", "content": text}));
+        let system = json!({"role": "system", "content": system_text});
+        Json::new(&Vec::from_iter([Some(system), user].into_iter().flatten()))
+    }))
 }
 
 /// What the model answered: text if it is only that, else the message, or several.
@@ -38,7 +43,8 @@ pub(crate) fn output(text: &str) -> Json {
     let [Value::Object(message)] = messages.as_slice() else {
         return kept(&messages, text);
     };
-    match message.get("content").filter(|_| message.len() == 2) {
+    let is_text = message.keys().all(|key| key == "role" || key == "content");
+    match message.get("content").filter(|_| is_text) {
         Some(Value::String(content)) => Json::new(content),
         _ => kept(message, text),
     }
@@ -74,7 +80,9 @@ fn kept(value: &(impl Serialize + ?Sized), text: &str) -> Json {
 
 /// serde_json gives up at a depth of 128; such content stays text.
 fn read(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
+    // Half a character, as a text has it that was cut, is mended by `Json`.
+    let read = serde_json::from_str(text).ok();
+    read.or_else(|| Json::parse(text).ok()?.read().ok())
 }
 
 fn is_system(message: &Value) -> bool {
@@ -113,12 +121,10 @@ fn message(value: Value) -> Vec<Value> {
         match value.get("type").and_then(Value::as_str) {
             Some("tool_call") => calls.push(tool_call(&value)),
             Some("tool_call_response") => messages.push(tool_answer(value)),
-            Some("reasoning") => thoughts.extend(
-                value
-                    .get("content")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned),
-            ),
+            Some("reasoning") => match value.get("content").and_then(Value::as_str) {
+                Some(thought) => thoughts.push(thought.to_owned()),
+                None => contents.push(value),
+            },
             _ => contents.push(part(value)),
         }
     }
@@ -188,7 +194,7 @@ fn tool_call(part: &Value) -> Value {
 fn tool_answer(part: Value) -> Value {
     let answer = ["response", "result", "content"]
         .iter()
-        .find_map(|name| part.get(*name));
+        .find_map(|name| part.get(*name).filter(|answer| !answer.is_null()));
     let content = match answer {
         Some(Value::String(text)) => text.clone(),
         Some(answer) => answer.to_string(),

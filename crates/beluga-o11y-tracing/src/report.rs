@@ -1,8 +1,8 @@
 //! Hands records over.
 
 use std::{
+    cell::Cell,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,7 +11,33 @@ use std::{
 
 use beluga_o11y::{CallSink, LLMCallData, Submission};
 
-use crate::notice;
+use crate::{notice, values::guarded};
+
+thread_local! {
+    /// Whether this thread hands a record over.
+    static SUBMITTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the code that runs is that of a sink or of `with_before_submit`: a call that it makes is not reported, or reporting
+/// it would make another, without end.
+pub(crate) fn is_submitting() -> bool {
+    SUBMITTING.get()
+}
+
+/// What was so before, to be so again.
+struct Submitting(bool);
+
+impl Submitting {
+    fn new() -> Self {
+        Self(SUBMITTING.replace(true))
+    }
+}
+
+impl Drop for Submitting {
+    fn drop(&mut self) {
+        SUBMITTING.set(self.0);
+    }
+}
 
 pub(crate) type BeforeSubmit = Arc<dyn Fn(LLMCallData) -> Option<LLMCallData> + Send + Sync>;
 
@@ -27,7 +53,7 @@ pub struct LayerStats {
     pub refused: u64,
     /// Dropped by the program, with `with_before_submit`.
     pub dropped: u64,
-    /// Lost, because `with_before_submit` or the sink panicked.
+    /// Lost, because `with_before_submit` or the sink panicked, or another layer while it held the span.
     pub panicked: u64,
 }
 
@@ -60,25 +86,26 @@ impl Reporter {
 
     /// Runs the program's own code, so it holds no lock and lets no panic out: it may be called while one unwinds.
     pub(crate) fn submit(&self, call: LLMCallData) {
-        let submitted = catch_unwind(AssertUnwindSafe(|| {
+        let submitted = guarded(|| {
+            let _submitting = Submitting::new();
             let call = match &self.before_submit {
                 Some(before_submit) => before_submit(call)?,
                 None => call,
             };
             Some(self.sink.submit(call))
-        }));
+        });
         let count = match submitted {
-            Ok(Some(Submission::Accepted)) => &self.accepted,
-            Ok(Some(Submission::SampledOut)) => &self.sampled_out,
-            Ok(Some(Submission::Refused(refusal))) => {
+            Some(Some(Submission::Accepted)) => &self.accepted,
+            Some(Some(Submission::SampledOut)) => &self.sampled_out,
+            Some(Some(Submission::Refused(refusal))) => {
                 notice::once("refused", || {
                     format!("calls are lost, since they are refused: {refusal}")
                 });
                 &self.refused
             }
-            Ok(Some(_)) => &self.refused,
-            Ok(None) => &self.dropped,
-            Err(_) => {
+            Some(Some(_)) => &self.refused,
+            Some(None) => &self.dropped,
+            None => {
                 notice::once("panicked", || {
                     "calls are lost, since with_before_submit or the sink panicked".to_owned()
                 });
@@ -86,6 +113,11 @@ impl Reporter {
             }
         };
         count.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a call that is lost because other code panicked.
+    pub(crate) fn lose(&self) {
+        self.panicked.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn stats(&self) -> LayerStats {

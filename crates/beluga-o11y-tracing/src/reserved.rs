@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use beluga_o11y::{Json, LLMCallData};
+use serde_json::Value as JsonValue;
 
 use crate::{
     notice,
@@ -27,7 +28,8 @@ const KNOWN: [&str; 8] = [
 
 /// Whether a span begins a trace, because it names one.
 pub(crate) fn begins_trace(values: &Values) -> bool {
-    values.text(TRACE_ID).is_some() || values.text(TRACE_NAME).is_some()
+    let is_named = |name| values.get(name).is_some_and(Value::is_filled);
+    is_named(TRACE_ID) || is_named(TRACE_NAME)
 }
 
 /// Warns, once for each name, of fields that look like ours and are not.
@@ -104,8 +106,17 @@ impl Inherited {
 
     fn tag(&mut self, value: &Value) {
         let text = value.clone().into_text();
-        let tags: Vec<String> = serde_json::from_str(&text)
-            .unwrap_or_else(|_| text.split(',').map(str::to_owned).collect());
+        let tags: Vec<String> = match serde_json::from_str::<Vec<JsonValue>>(&text) {
+            Ok(tags) => tags
+                .into_iter()
+                .filter_map(|tag| match tag {
+                    JsonValue::Null => None,
+                    JsonValue::String(tag) => Some(tag),
+                    tag => Some(tag.to_string()),
+                })
+                .collect(),
+            Err(_) => text.split(',').map(str::to_owned).collect(),
+        };
         for tag in tags {
             let tag = tag.trim();
             if !tag.is_empty() && !self.tags.iter().any(|known| known == tag) {

@@ -66,7 +66,11 @@ pub(crate) enum Operation {
     /// Text, or tool calls, are generated.
     Generation,
     Embeddings,
-    /// Any other: reranking, transcription, images, audio.
+    Rerank,
+    Transcription,
+    Image,
+    Audio,
+    /// What nobody has heard of yet.
     Other,
 }
 
@@ -78,9 +82,10 @@ impl Operation {
             // rig up to 0.42.
             "chat_streaming" | "interactions" | "interactions_streaming" => Some(Self::Generation),
             "embeddings" => Some(Self::Embeddings),
-            "rerank" | "transcription" | "image_generation" | "audio_generation" => {
-                Some(Self::Other)
-            }
+            "rerank" => Some(Self::Rerank),
+            "transcription" => Some(Self::Transcription),
+            "image_generation" => Some(Self::Image),
+            "audio_generation" => Some(Self::Audio),
             "invoke_agent" | "create_agent" | "invoke_workflow" | "execute_tool" | "plan"
             | "retrieval" | "evaluate" => None,
             // What nobody has heard of yet is a call if it names its model.

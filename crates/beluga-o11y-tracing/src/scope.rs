@@ -13,7 +13,7 @@ use std::{
 use beluga_o11y::{CallError, Json, LLMCallData, Usage};
 use serde::Serialize;
 
-use crate::{error, report::Reporter};
+use crate::{error, notice, report::Reporter};
 
 thread_local! {
     /// The scope that the code on this thread runs in.
@@ -81,20 +81,23 @@ impl CallScope {
 
     /// Sets what was sent to the model, from anything that serialises.
     pub fn messages(&self, messages: impl Serialize) {
-        let messages = Json::new(&messages);
-        self.say(|said| said.messages = Some(messages));
+        if let Some(messages) = content("messages", &messages) {
+            self.say(|said| said.messages = Some(messages));
+        }
     }
 
     /// Sets the parameters of the request, from anything that serialises.
     pub fn model_parameters(&self, parameters: impl Serialize) {
-        let parameters = Json::new(&parameters);
-        self.say(|said| said.model_parameters = Some(parameters));
+        if let Some(parameters) = content("model_parameters", &parameters) {
+            self.say(|said| said.model_parameters = Some(parameters));
+        }
     }
 
     /// Sets the answer, from anything that serialises: text, a message, tool calls.
     pub fn response(&self, response: impl Serialize) {
-        let response = Json::new(&response);
-        self.say(|said| said.response = Some(response));
+        if let Some(response) = content("response", &response) {
+            self.say(|said| said.response = Some(response));
+        }
     }
 
     /// Adds a piece of the answer's text, and notes when the first came. What has been added is the answer, unless
@@ -140,6 +143,17 @@ impl Drop for Handle {
             held.finish(said);
         }
     }
+}
+
+/// Content as JSON. What cannot be kept is left out: with it, the call would be refused.
+fn content(name: &str, value: &impl Serialize) -> Option<Json> {
+    let json = Json::try_new(value);
+    if let Err(error) = &json {
+        notice::once(&format!("scope {name}"), || {
+            format!("what was given as {name} to a CallScope is left out: {error}")
+        });
+    }
+    json.ok()
 }
 
 /// Shows no content.

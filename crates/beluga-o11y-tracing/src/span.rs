@@ -29,10 +29,12 @@ pub(crate) struct Noted {
     /// What calls were made in it, if it is a call.
     pub(crate) inner: Vec<Operation>,
     pub(crate) context: Option<TraceContext>,
+    /// Which layer it belongs to.
+    pub(crate) owner: usize,
 }
 
 impl Noted {
-    pub(crate) fn new(role: Role, values: Values) -> Self {
+    pub(crate) fn new(role: Role, values: Values, owner: usize) -> Self {
         Self {
             role,
             values,
@@ -45,6 +47,7 @@ impl Noted {
             error_event: None,
             inner: Vec::new(),
             context: None,
+            owner,
         }
     }
 
@@ -101,7 +104,7 @@ pub(crate) fn surroundings<'a, R: LookupSpan<'a>>(
     let mut in_trace = !begins_trace(values);
     let mut root = None;
     let mut parent = None;
-    let mut enclosing = None;
+    let (mut enclosing, mut step_between) = (None, false);
     for ancestor in span.scope().skip(1) {
         let (mut begins, mut is_step, mut is_call) = (false, false, false);
         if let Some(noted) = ancestor.extensions().get::<Noted>() {
@@ -112,13 +115,15 @@ pub(crate) fn surroundings<'a, R: LookupSpan<'a>>(
         }
         if is_call
             && enclosing.is_none()
-            && parent.is_none()
+            && !step_between
             && let Some(noted) = ancestor.extensions_mut().get_mut::<Noted>()
         {
             noted.inner.push(operation);
             enclosing = Some(ancestor.id());
         }
-        if is_step && parent.is_none() {
+        step_between |= is_step;
+        // A span of another trace is nobody's parent.
+        if is_step && in_trace && parent.is_none() {
             let ids = Ids::of(&ancestor).simple().to_string();
             parent = ids.get(16..).map(str::to_owned);
         }

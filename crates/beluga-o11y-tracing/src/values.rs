@@ -3,12 +3,13 @@
 use std::{
     error::Error,
     fmt::{self, Write},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use tracing::field::{Field, Visit};
 
-use crate::role::{RESERVED, Role};
+use crate::role::{OPERATION, RESERVED, Role};
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,20 @@ impl Value {
         }
     }
 
+    /// Whether it says anything.
+    pub(crate) fn is_filled(&self) -> bool {
+        !matches!(self, Self::Text(text) if text.trim().is_empty())
+    }
+
+    /// As a flag, also one that was recorded with `%` or `?`.
+    pub(crate) fn is_true(&self) -> bool {
+        match self {
+            Self::Bool(value) => *value,
+            Self::Text(text) => text.trim() == "true",
+            _ => false,
+        }
+    }
+
     /// As text, whatever it is.
     pub(crate) fn into_text(self) -> String {
         match self {
@@ -94,15 +109,26 @@ impl serde::Serialize for Value {
 
 /// The values of a span, each field once: the last value wins.
 #[derive(Debug, Default)]
-pub(crate) struct Values(Vec<(&'static str, Value)>);
+pub(crate) struct Values {
+    fields: Vec<(&'static str, Value)>,
+    /// Whether there was an answer that is not kept, since no content is wanted.
+    unkept_answer: bool,
+}
 
 impl Values {
     pub(crate) fn with_capacity(fields: usize) -> Self {
-        Self(Vec::with_capacity(fields))
+        Self {
+            fields: Vec::with_capacity(fields),
+            unkept_answer: false,
+        }
+    }
+
+    pub(crate) fn has_unkept_answer(&self) -> bool {
+        self.unkept_answer
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
-        let found = self.0.iter().find(|(known, _)| *known == name)?;
+        let found = self.fields.iter().find(|(known, _)| *known == name)?;
         Some(&found.1)
     }
 
@@ -111,24 +137,25 @@ impl Values {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        self.0.iter().map(|(name, value)| (*name, value))
+        self.fields.iter().map(|(name, value)| (*name, value))
     }
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (&'static str, Value)> {
-        self.0.into_iter()
+        self.fields.into_iter()
     }
 
     /// Adds later values.
     pub(crate) fn merge(&mut self, later: Self) {
-        for (name, value) in later.0 {
+        self.unkept_answer |= later.unkept_answer;
+        for (name, value) in later.fields {
             self.set(name, value);
         }
     }
 
     fn set(&mut self, name: &'static str, value: Value) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
+        match self.fields.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => self.fields.push((name, value)),
         }
     }
 }
@@ -188,84 +215,135 @@ impl<'a> Reader<'a> {
     }
 
     fn wants(&self, name: &str) -> bool {
-        let of_role = match self.role {
+        match self.role {
             Role::Reserved => name.starts_with(RESERVED) || name.starts_with("gen_ai."),
             Role::GenAi | Role::LangChain(_) => true,
-        };
-        of_role && (self.content || !is_content(name))
-    }
-
-    fn set(&mut self, field: &Field, value: impl FnOnce() -> Value) {
-        if self.read != Read::Formatted && self.wants(field.name()) {
-            self.values.set(field.name(), value());
         }
     }
 
-    fn format(&mut self, field: &Field, value: impl FnOnce() -> Option<String>) {
-        if !self.wants(field.name()) {
+    /// A number or a flag, which is no content, unless it stands where content does.
+    fn set(&mut self, field: &Field, value: Value) {
+        let name = field.name();
+        let of_content = matches!(name, "gen_ai.prompt" | "gen_ai.completion")
+            || name.ends_with("_instructions")
+            || name.ends_with(".messages");
+        if self.read != Read::Formatted && self.wants(name) && (self.content || !of_content) {
+            self.values.set(name, value);
+        }
+    }
+
+    fn set_text(&mut self, field: &Field, text: &str) {
+        if self.read == Read::Formatted {
+            return;
+        }
+        if self.wants_text(field.name(), !text.trim().is_empty()) {
+            self.values.set(field.name(), Value::Text(text.to_owned()));
+        }
+    }
+
+    fn format(&mut self, field: &Field, text: impl FnOnce() -> Option<String>) {
+        if !self.wants_text(field.name(), true) {
             return;
         }
         if self.read == Read::Ready {
             self.left = true;
-        } else if let Some(text) = value() {
+        } else if let Some(text) = text() {
             self.values.set(field.name(), Value::Text(text));
         }
     }
+
+    fn wants_text(&mut self, name: &str, is_filled: bool) -> bool {
+        if self.content || is_no_content(name, self.role) {
+            return self.wants(name);
+        }
+        // An answer that is not wanted is none the less an answer.
+        let is_answer = matches!(name, "gen_ai.output.messages" | "gen_ai.completion");
+        self.values.unkept_answer |= is_answer && is_filled;
+        false
+    }
 }
 
-/// Whether a field holds what people, models or tools said: by the GenAI conventions, present and past, and by OpenInference.
-pub(crate) fn is_content(name: &str) -> bool {
-    matches!(
-        name,
-        "gen_ai.system_instructions"
-            | "gen_ai.input.messages"
-            | "gen_ai.output.messages"
-            | "gen_ai.tool.definitions"
-            | "gen_ai.tool.call.arguments"
-            | "gen_ai.tool.call.result"
-            | "gen_ai.evaluation.explanation"
-            | "input.value"
-            | "output.value"
-    ) || [
-        "gen_ai.prompt",
-        "gen_ai.completion",
-        "gen_ai.content.",
-        "llm.input_messages",
-        "llm.output_messages",
-    ]
-    .iter()
-    .any(|begin| name.starts_with(begin))
+/// Whether the text of a field is known not to be what people, models or tools said. Of a field that nobody knows, that cannot
+/// be said: `#[instrument]` makes one of each argument of a function.
+fn is_no_content(name: &str, role: Role) -> bool {
+    const KNOWN: [&str; 14] = [
+        OPERATION,
+        "gen_ai.provider.name",
+        "gen_ai.system",
+        "gen_ai.output.type",
+        "gen_ai.agent.id",
+        "gen_ai.agent.name",
+        "gen_ai.agent.version",
+        "gen_ai.tool.name",
+        "gen_ai.tool.type",
+        "gen_ai.tool.call.id",
+        "gen_ai.tool.call.outcome",
+        "gen_ai.tool.error.type",
+        "gen_ai.request.model",
+        "error",
+    ];
+    const BEGINNINGS: [&str; 9] = [
+        RESERVED,
+        "error.",
+        "exception.",
+        "gen_ai.conversation.",
+        "gen_ai.response.",
+        "gen_ai.usage.",
+        "otel.",
+        "rig.",
+        "server.",
+    ];
+    // Those that the conventions name; `gen_ai.request.prompt`, which some have, is content.
+    const PARAMETERS: [&str; 8] = [
+        "choice.count",
+        "encoding_formats",
+        "max_tokens",
+        "seed",
+        "stream",
+        "temperature",
+        "top_k",
+        "top_p",
+    ];
+    let of_langchain = ["provider", "model", "chain", "destination", "tool"];
+    KNOWN.contains(&name)
+        || BEGINNINGS.iter().any(|begin| name.starts_with(begin))
+        || name
+            .strip_prefix("gen_ai.request.")
+            .is_some_and(|name| PARAMETERS.contains(&name))
+        || (matches!(role, Role::LangChain(_)) && of_langchain.contains(&name))
 }
 
 impl Visit for Reader<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, || Value::U64(value));
+        self.set(field, Value::U64(value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, || Value::I64(value));
+        self.set(field, Value::I64(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set(field, || Value::F64(value));
+        self.set(field, Value::F64(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, || Value::Bool(value));
+        self.set(field, Value::Bool(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, || Value::Text(value.to_owned()));
+        self.set_text(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         self.format(field, || {
             let mut text = formatted(format_args!("{value}"));
-            let mut cause = value.source();
-            while let Some(error) = cause {
+            let mut cause = guarded(|| value.source()).flatten();
+            // An error may name itself as its cause.
+            for _ in 0..MAX_CAUSES {
+                let Some(error) = cause else { break };
                 text.push_str(": ");
                 text.push_str(&formatted(format_args!("{error}")));
-                cause = error.source();
+                cause = guarded(|| error.source()).flatten();
             }
             Some(text)
         });
@@ -279,10 +357,20 @@ impl Visit for Reader<'_> {
 /// Formats what may be anybody's type: one that panics or fails while it is formatted gives what it wrote until then.
 pub(crate) fn formatted(value: fmt::Arguments<'_>) -> String {
     let mut text = String::new();
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    guarded(|| {
         let _ = text.write_fmt(value);
-    }));
+    });
     text
+}
+
+const MAX_CAUSES: usize = 32;
+
+/// Runs what may be anybody's; `None` if it panics.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run))
+        // To drop what it panicked with may panic, too.
+        .map_err(mem::forget)
+        .ok()
 }
 
 /// What was meant by a value that was formatted with `?`: `Some("gpt-4o")` and `"gpt-4o"` are gpt-4o, and `None` is
@@ -295,14 +383,37 @@ fn plain(debug: &str) -> Option<String> {
     let debug = some
         .and_then(|rest| rest.strip_suffix(')'))
         .unwrap_or(debug);
-    let inside = debug
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    Some(match inside {
-        // Rust quotes as JSON does, but for a few rare characters.
-        Some(inside) => serde_json::from_str(debug).unwrap_or_else(|_| inside.to_owned()),
-        None => debug.to_owned(),
-    })
+    // Rust quotes as JSON does, but for some characters.
+    let quoted = debug
+        .starts_with('"')
+        .then(|| serde_json::from_str(debug).ok().or_else(|| unquoted(debug)));
+    Some(quoted.flatten().unwrap_or_else(|| debug.to_owned()))
+}
+
+/// One text as Rust quotes it; `None` if that is not what it is.
+fn unquoted(debug: &str) -> Option<String> {
+    let mut rest = debug.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut text = String::with_capacity(debug.len());
+    while let Some(c) = rest.next() {
+        text.push(match c {
+            '"' => return None,
+            '\\' => match rest.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let (code, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
+                    rest = after.chars();
+                    char::from_u32(u32::from_str_radix(code, 16).ok()?)?
+                }
+                c @ ('"' | '\\' | '\'') => c,
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(text)
 }
 
 #[cfg(test)]
@@ -351,7 +462,7 @@ mod tests {
             (format!("{:?}", None::<u8>), None),
             ("plain".to_owned(), Some("plain")),
             ("\"".to_owned(), Some("\"")),
-            (format!("{:?}", "it\u{7f}s"), Some("it\\u{7f}s")),
+            (format!("{:?}", "it\u{7f}s"), Some("it\u{7f}s")),
         ] {
             assert_eq!(plain(&debug).as_deref(), meant, "{debug}");
         }

@@ -69,6 +69,18 @@ fn child() {
                 .with(filter)
                 .with(LlmCallLayer::new(sink))
         }),
+        "of spans" => play(|sink| {
+            let filter = EnvFilter::new("warn,rig::completions[chat]=info");
+            Registry::default()
+                .with(filter)
+                .with(LlmCallLayer::new(sink))
+        }),
+        "of spans, after" => play(|sink| {
+            let filter = EnvFilter::new("warn,rig::completions[chat]=info");
+            Registry::default()
+                .with(LlmCallLayer::new(sink))
+                .with(filter)
+        }),
         "" => {}
         other => panic!("no case {other}"),
     }
@@ -99,7 +111,7 @@ fn a_global_filter_is_noticed_once_with_the_remedy() {
         assert_eq!(arrived, "0", "{case}");
         assert_eq!(said.len(), 1, "{case}: {said:?}");
         for words in [
-            "beluga-o11y-tracing: no LLM call will be reported",
+            "beluga-o11y-tracing: no call of rig, genai or langchain-rust will be reported",
             "a global filter",
             "fmt::layer().with_filter(",
             "rig=info,genai=info,langchain_rust=info",
@@ -111,7 +123,14 @@ fn a_global_filter_is_noticed_once_with_the_remedy() {
 
 #[test]
 fn nothing_is_said_where_spans_arrive() {
-    for case in ["alone", "filtered log", "remedy", "one library"] {
+    for case in [
+        "alone",
+        "filtered log",
+        "remedy",
+        "one library",
+        "of spans",
+        "of spans, after",
+    ] {
         assert_eq!(run(case), ("2".to_owned(), vec![]), "{case}");
     }
 }
