@@ -192,7 +192,7 @@ impl Fields {
                 call.model = model;
             } else if call.model != model {
                 call.metadata
-                    .insert("gen_ai.response.model".to_owned(), Json::new(&model));
+                    .insert("gen_ai.response.model".to_owned(), model.as_str().into());
             }
         }
         include_parts(&mut call.usage, library, &call.provider);
@@ -247,7 +247,7 @@ fn filled(text: &Option<String>) -> Option<&str> {
 fn note(call: &mut LLMCallData, name: &str, value: &Value) {
     let value = match value {
         Value::Text(text) if name.starts_with("gen_ai.tool.call.") => messages::as_it_is(text),
-        value => Json::new(value),
+        value => value.into(),
     };
     call.metadata.insert(name.to_owned(), value);
 }

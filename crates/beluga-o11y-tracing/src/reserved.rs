@@ -94,7 +94,7 @@ impl Inherited {
 
     fn note(&mut self, key: &str, value: &Value) {
         if !self.metadata.contains_key(key) {
-            self.metadata.insert(key.to_owned(), Json::new(value));
+            self.metadata.insert(key.to_owned(), value.into());
         }
     }
 

@@ -5,8 +5,10 @@ use std::{
     fmt::{self, Write},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
 };
 
+use beluga_o11y::Json;
 use tracing::field::{Field, Visit};
 
 use crate::role::{OPERATION, RESERVED, Role};
@@ -152,10 +154,21 @@ impl Values {
         }
     }
 
+    /// The name of a field of a span is the same text each time, not only an equal one.
     fn set(&mut self, name: &'static str, value: Value) {
-        match self.fields.iter_mut().find(|(known, _)| *known == name) {
+        let mut known = self.fields.iter_mut();
+        match known.find(|(known, _)| ptr::eq(*known, name)) {
             Some((_, old)) => *old = value,
             None => self.fields.push((name, value)),
+        }
+    }
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Text(text) => text.as_str().into(),
+            value => Self::new(value),
         }
     }
 }
