@@ -1,7 +1,7 @@
 //! The layer.
 
 use std::{
-    fmt,
+    fmt, ptr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,7 +11,7 @@ use std::{
 use beluga_o11y::CallSink;
 use tracing::{
     Dispatch, Event, Metadata, Subscriber,
-    dispatcher::WeakDispatch,
+    dispatcher::{self, WeakDispatch},
     field::{Field, Visit},
     span,
     subscriber::Interest,
@@ -114,7 +114,18 @@ impl LlmCallLayer {
     }
 
     fn dispatch(&self) -> Option<Dispatch> {
-        self.dispatch.get().and_then(WeakDispatch::upgrade)
+        if let Some(known) = self.dispatch.get() {
+            return known.upgrade();
+        }
+        // In an `Option` or a `Vec` of layers, tracing-subscriber 0.3.23 tells nobody.
+        let own = dispatcher::get_default(|all| {
+            let found = all.downcast_ref::<Self>();
+            found
+                .is_some_and(|found| ptr::eq(found, self))
+                .then(|| all.clone())
+        })?;
+        let _ = self.dispatch.set(own.downgrade());
+        Some(own)
     }
 
     fn find_context(&self, id: &span::Id, dispatch: &Dispatch) -> Option<TraceContext> {

@@ -1,6 +1,6 @@
 //! Whatever the values of a span are, its call gives one record that a backend can take.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::fmt;
@@ -11,11 +11,12 @@ use serde_json::json;
 use support::calls_with;
 use tracing::{Span, field::Empty, info_span};
 
+/// The fields, and spans that have them: a span has the fields that its source names.
 macro_rules! spans {
     ($($name:literal),* $(,)?) => {
         const FIELDS: &[&str] = &[$($name),*];
 
-        /// A span with all the fields that the layer knows, and some that it does not.
+        /// A span with the fields that mean something to the layer, and some that do not.
         fn span(langchain: bool) -> Span {
             if langchain {
                 info_span!(target: "langchain_rust::observability", "llm.generate", $($name = Empty),*)
@@ -68,9 +69,11 @@ spans![
     "beluga.metadata.key",
 ];
 
+/// A value as a program records it.
 #[derive(Clone, Debug)]
 enum Given {
     Text(String),
+    /// With `%` or `?`.
     Formatted(String),
     U64(u64),
     I64(i64),
@@ -79,6 +82,7 @@ enum Given {
     U128(u128),
 }
 
+/// A text whose `Debug` has no quotes.
 struct Shown<'a>(&'a str);
 
 impl fmt::Debug for Shown<'_> {
@@ -155,6 +159,8 @@ fn messages() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Text of any kind: nothing special, of the shape of messages, nested too deep for a parser, or what some reader has its
+/// troubles with.
 fn text() -> impl Strategy<Value = String> {
     let deep = |open: &'static str, close: &'static str| {
         (95_usize..135).prop_map(move |n| format!("{}{}", open.repeat(n), close.repeat(n)))
@@ -219,7 +225,7 @@ proptest! {
     #![proptest_config(Config { cases: 512, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn one_record_that_a_backend_can_take(
+    fn every_call_gives_one_record_that_a_backend_can_take(
         values in prop::collection::vec((select(FIELDS), given()), 0..24),
         around in prop::collection::vec((select(FIELDS), given()), 0..6),
         langchain: bool,

@@ -46,6 +46,12 @@ fn child() {
                 .with(LlmCallLayer::new(sink))
                 .with(filter)
         }),
+        "also my crate" => play(|sink| {
+            let filter = EnvFilter::new("warn,my_crate=info");
+            Registry::default()
+                .with(filter)
+                .with(LlmCallLayer::new(sink))
+        }),
         "level" => play(|sink| {
             let level = LevelFilter::WARN;
             Registry::default()
@@ -81,6 +87,12 @@ fn child() {
                 .with(LlmCallLayer::new(sink))
                 .with(filter)
         }),
+        "of fields" => play(|sink| {
+            let filter = EnvFilter::new("warn,[{gen_ai.operation.name}]=info");
+            Registry::default()
+                .with(filter)
+                .with(LlmCallLayer::new(sink))
+        }),
         "" => {}
         other => panic!("no case {other}"),
     }
@@ -106,7 +118,7 @@ fn run(case: &str) -> (String, Vec<String>) {
 
 #[test]
 fn a_global_filter_is_noticed_once_with_the_remedy() {
-    for case in ["before", "after", "only my crate", "level"] {
+    for case in ["before", "after", "only my crate", "also my crate", "level"] {
         let (arrived, said) = run(case);
         assert_eq!(arrived, "0", "{case}");
         assert_eq!(said.len(), 1, "{case}: {said:?}");
@@ -130,6 +142,7 @@ fn nothing_is_said_where_spans_arrive() {
         "one library",
         "of spans",
         "of spans, after",
+        "of fields",
     ] {
         assert_eq!(run(case), ("2".to_owned(), vec![]), "{case}");
     }

@@ -7,7 +7,7 @@ use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 use beluga_o11y::{CallError, CallSink, InMemoryExporter, LLMCallData, Submission, Usage};
 use beluga_o11y_tracing::{LlmCallLayer, LlmCallLayerBuilder};
 use serde_json::{Value, json};
-use support::{calls, calls_with, one, value};
+use support::{calls, calls_under, calls_with, one, value};
 use tracing::{Span, debug_span, error, field::Empty, info, info_span, trace_span, warn};
 use tracing_subscriber::{Registry, filter::LevelFilter, fmt as log, prelude::*};
 
@@ -753,6 +753,38 @@ fn the_order_of_layers_does_not_matter() {
         }
         assert_eq!(sink.take()[0].user_id.as_deref(), Some("u"));
     }
+}
+
+/// tracing-subscriber does not tell a layer in an `Option` or a `Vec` what stack it is part of.
+#[test]
+fn a_layer_that_is_there_only_if_it_is_wanted_sees_as_much() {
+    let run = || {
+        let _request = info_span!("request").entered();
+        chat!();
+        chat!();
+    };
+    let log = || log::layer::<Registry>().with_writer(io::sink);
+    let traces = |calls: Vec<LLMCallData>| {
+        let [a, b] = <[LLMCallData; 2]>::try_from(calls).unwrap();
+        assert!(a.trace_id.is_some());
+        assert_eq!(a.trace_id, b.trace_id);
+    };
+    traces(calls_under(
+        |sink| {
+            Registry::default()
+                .with(log())
+                .with(Some(LlmCallLayer::new(sink)))
+        },
+        run,
+    ));
+    traces(calls_under(
+        |sink| {
+            Registry::default()
+                .with(log())
+                .with(vec![LlmCallLayer::new(sink)])
+        },
+        run,
+    ));
 }
 
 #[test]
