@@ -198,13 +198,11 @@ impl Fields {
         include_parts(&mut call.usage, library, &call.provider);
         call.messages = messages::input(filled(&self.system), filled(&self.input));
         if let Some(output) = filled(&self.output) {
-            call.response = Some(messages::output(output));
-            if !call.metadata.contains_key(FINISH_REASONS) {
-                let reasons = messages::finish_reasons(output);
-                if !reasons.is_empty() {
-                    call.metadata
-                        .insert(FINISH_REASONS.to_owned(), Json::new(&reasons));
-                }
+            let (answer, reasons) = messages::output(output);
+            call.response = Some(answer);
+            if !reasons.is_empty() && !call.metadata.contains_key(FINISH_REASONS) {
+                call.metadata
+                    .insert(FINISH_REASONS.to_owned(), Json::new(&reasons));
             }
         }
         if !self.parameters.is_empty() {
@@ -253,13 +251,7 @@ fn note(call: &mut LLMCallData, name: &str, value: &Value) {
 }
 
 fn json(value: Value) -> JsonValue {
-    match value {
-        Value::U64(value) => value.into(),
-        Value::I64(value) => value.into(),
-        Value::F64(value) => value.into(),
-        Value::Bool(value) => value.into(),
-        Value::Text(text) => text.into(),
-    }
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 /// Lists are recorded as JSON in a text.

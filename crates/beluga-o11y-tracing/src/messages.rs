@@ -34,34 +34,27 @@ pub(crate) fn input(system: Option<&str>, messages: Option<&str>) -> Option<Json
     }))
 }
 
-/// What the model answered: text if it is only that, else the message, or several.
-pub(crate) fn output(text: &str) -> Json {
+/// What the model answered, text if it is only that, else the message, or several; and why it stopped, as its messages say it.
+pub(crate) fn output(text: &str) -> (Json, Vec<String>) {
     let Some(Value::Array(messages)) = read(text) else {
-        return as_it_is(text);
+        return (as_it_is(text), Vec::new());
     };
+    let reasons = messages.iter().filter_map(|message| {
+        let reason = message.get("finish_reason")?.as_str()?;
+        // So rig says for all but tool calls.
+        (reason != "unknown").then(|| reason.to_owned())
+    });
+    let reasons = reasons.collect();
     let messages = converted(messages);
     let [Value::Object(message)] = messages.as_slice() else {
-        return kept(&messages, text);
+        return (kept(&messages, text), reasons);
     };
     let is_text = message.keys().all(|key| key == "role" || key == "content");
-    match message.get("content").filter(|_| is_text) {
-        Some(Value::String(content)) => Json::new(content),
+    let answer = match message.get("content").filter(|_| is_text) {
+        Some(Value::String(content)) => content.as_str().into(),
         _ => kept(message, text),
-    }
-}
-
-/// Why the model stopped, as its messages say it. rig says `unknown` for all but tool calls.
-pub(crate) fn finish_reasons(text: &str) -> Vec<String> {
-    let Some(Value::Array(messages)) = read(text) else {
-        return Vec::new();
     };
-    let reasons = messages
-        .iter()
-        .filter_map(|m| m.get("finish_reason")?.as_str());
-    reasons
-        .filter(|reason| *reason != "unknown")
-        .map(str::to_owned)
-        .collect()
+    (answer, reasons)
 }
 
 /// JSON as JSON, and anything else as text.
@@ -219,7 +212,7 @@ mod tests {
     }
 
     fn answered(message: &Value) -> Value {
-        output(&message.to_string()).read().unwrap()
+        output(&message.to_string()).0.read().unwrap()
     }
 
     #[test]
@@ -292,9 +285,9 @@ mod tests {
         assert_eq!(answered(&one(json!([]))), json!(""));
         let two = json!([one(json!([text]))[0], one(json!([text]))[0]]);
         assert_eq!(answered(&two).as_array().map(Vec::len), Some(2));
-        assert_eq!(finish_reasons(&two.to_string()), ["stop", "stop"]);
-        assert_eq!(output("Paris").as_str(), "\"Paris\"");
-        assert_eq!(output("42").as_str(), "\"42\"");
+        assert_eq!(output(&two.to_string()).1, ["stop", "stop"]);
+        assert_eq!(output("Paris").0.as_str(), "\"Paris\"");
+        assert_eq!(output("42").0.as_str(), "\"42\"");
     }
 
     #[test]
@@ -313,7 +306,7 @@ mod tests {
         for depth in [101, 120, 200] {
             let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             assert_eq!(input(None, Some(&deep)).unwrap(), Json::new(&deep));
-            assert_eq!(output(&deep), Json::new(&deep));
+            assert_eq!(output(&deep).0, Json::new(&deep));
             assert_eq!(input(Some("s"), Some(&deep)).unwrap().error(), None);
         }
     }

@@ -86,7 +86,7 @@ impl CallScope {
         }
     }
 
-    /// Sets the parameters of the request, from anything that serialises.
+    /// Sets the parameters of the request, from anything that serialises. They are content: they may define tools.
     pub fn model_parameters(&self, parameters: impl Serialize) {
         if let Some(parameters) = content("model_parameters", &parameters) {
             self.say(|said| said.model_parameters = Some(parameters));
@@ -227,13 +227,16 @@ impl State {
 impl Held {
     /// Takes what belongs to the first call.
     fn begin(&mut self, said: &mut Said) {
-        if self.reporter.content
-            && let Some(messages) = said.messages.take()
-        {
-            self.call.messages = Some(messages);
+        let (messages, parameters) = (said.messages.take(), said.model_parameters.take());
+        if !self.reporter.content {
+            return;
         }
-        if let Some(parameters) = said.model_parameters.take() {
-            self.call.model_parameters = Some(parameters);
+        if messages.is_some() {
+            self.call.messages = messages;
+        }
+        // They may define tools.
+        if parameters.is_some() {
+            self.call.model_parameters = parameters;
         }
     }
 

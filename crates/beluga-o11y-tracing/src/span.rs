@@ -104,7 +104,8 @@ pub(crate) fn surroundings<'a, R: LookupSpan<'a>>(
     let mut in_trace = !begins_trace(values);
     let mut root = None;
     let mut parent = None;
-    let (mut enclosing, mut step_between) = (None, false);
+    // Whether the call around this one is known, or there can be none.
+    let mut is_told = false;
     for ancestor in span.scope().skip(1) {
         let (mut begins, mut is_step, mut is_call) = (false, false, false);
         if let Some(noted) = ancestor.extensions().get::<Noted>() {
@@ -114,14 +115,12 @@ pub(crate) fn surroundings<'a, R: LookupSpan<'a>>(
             is_call = noted.operation().is_some();
         }
         if is_call
-            && enclosing.is_none()
-            && !step_between
+            && !is_told
             && let Some(noted) = ancestor.extensions_mut().get_mut::<Noted>()
         {
             noted.inner.push(operation);
-            enclosing = Some(ancestor.id());
         }
-        step_between |= is_step;
+        is_told |= is_call || is_step;
         // A span of another trace is nobody's parent.
         if is_step && in_trace && parent.is_none() {
             let ids = Ids::of(&ancestor).simple().to_string();

@@ -307,10 +307,12 @@ fn is_no_content(name: &str, role: Role) -> bool {
         "server.",
     ];
     // Those that the conventions name; `gen_ai.request.prompt`, which some have, is content.
-    const PARAMETERS: [&str; 8] = [
+    const PARAMETERS: [&str; 10] = [
         "choice.count",
         "encoding_formats",
+        "frequency_penalty",
         "max_tokens",
+        "presence_penalty",
         "seed",
         "stream",
         "temperature",

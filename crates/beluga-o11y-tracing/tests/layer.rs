@@ -562,6 +562,7 @@ fn content_can_be_switched_off() {
             span.record("gen_ai.output.messages", "SECRET");
             let scope = beluga_o11y_tracing::CallScope::new();
             scope.messages("SECRET");
+            scope.model_parameters(json!({"tools": ["SECRET"]}));
             scope.response("SECRET");
             scope.partial("SECRET");
             scope.in_scope(|| drop(chat!(gen_ai.request.temperature = 0.1)));
