@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{Method, header::HeaderValue};
 
-use crate::{SecretHeaderValue, gzip};
+use crate::{MAX_BODY_BYTES, SecretHeaderValue, gzip};
 
 /// One request, relative to the sender's base URL.
 ///
@@ -24,6 +24,7 @@ pub struct HttpRequest {
     body: Bytes,
     compressed: Arc<OnceLock<Option<Bytes>>>,
     authorization: Option<SecretHeaderValue>,
+    max_answer_bytes: usize,
 }
 
 impl HttpRequest {
@@ -43,6 +44,15 @@ impl HttpRequest {
         Self::new(Method::POST, path.into(), Some(content_type), body.into())
     }
 
+    /// A `PUT` to this path, otherwise as [`post`](Self::post).
+    pub fn put(
+        path: impl Into<Cow<'static, str>>,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        Self::new(Method::PUT, path.into(), Some(content_type), body.into())
+    }
+
     fn new(
         method: Method,
         path: Cow<'static, str>,
@@ -57,6 +67,7 @@ impl HttpRequest {
             body,
             compressed: Arc::default(),
             authorization: None,
+            max_answer_bytes: MAX_BODY_BYTES,
         }
     }
 
@@ -75,6 +86,18 @@ impl HttpRequest {
     pub fn with_query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
+    }
+
+    /// How many bytes of the answer's body are read; the rest is dropped unread. Default [`MAX_BODY_BYTES`], which is
+    /// enough for every answer that says no more than how a request went.
+    #[must_use]
+    pub fn with_max_answer_bytes(mut self, bytes: usize) -> Self {
+        self.max_answer_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn max_answer_bytes(&self) -> usize {
+        self.max_answer_bytes
     }
 
     pub(crate) fn query(&self) -> &[(&'static str, String)] {

@@ -8,10 +8,11 @@ use reqwest::header::HeaderMap;
 
 use crate::{retry_after, status};
 
-/// The most bytes of an answer's body that are read: 64 KiB. The rest is dropped unread.
+/// The most bytes of an answer's body that are read, unless the request
+/// [says otherwise](crate::HttpRequest::with_max_answer_bytes): 64 KiB. The rest is dropped unread.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// An answer: its head, and at most [`MAX_BODY_BYTES`] of its body.
+/// An answer: its head, and its body, or the start of it: at most [`MAX_BODY_BYTES`] by default.
 ///
 /// `Debug` shows sizes, never content, because servers quote what they were sent.
 #[derive(Clone)]
@@ -25,7 +26,7 @@ pub struct HttpResponse {
 
 impl HttpResponse {
     /// Reads the body as far as it goes; that it breaks off, is late or is too long is no error.
-    pub(crate) async fn read(mut response: reqwest::Response) -> Self {
+    pub(crate) async fn read(mut response: reqwest::Response, max_bytes: usize) -> Self {
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         // Now, since a wait that the server names begins with its answer.
@@ -36,7 +37,7 @@ impl HttpResponse {
             match response.chunk().await {
                 // Copied, because a chunk keeps the whole read buffer alive.
                 Ok(Some(chunk)) => {
-                    let room = MAX_BODY_BYTES - body.len();
+                    let room = max_bytes.saturating_sub(body.len());
                     body.extend(chunk.iter().take(room));
                     if chunk.len() > room {
                         break false;
@@ -83,7 +84,7 @@ impl HttpResponse {
             .is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
     }
 
-    /// The body, or its first [`MAX_BODY_BYTES`].
+    /// The body, or as much of it as was read, see [`is_complete`](Self::is_complete).
     pub fn body(&self) -> &[u8] {
         &self.body
     }

@@ -87,7 +87,7 @@ impl HttpSender {
             if response.status().is_redirection() {
                 return Err(inner.redirect(response.status(), response.headers(), &request));
             }
-            Ok(HttpResponse::read(response).await)
+            Ok(HttpResponse::read(response, request.max_answer_bytes()).await)
         })
         .await
     }

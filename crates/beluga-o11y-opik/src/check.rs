@@ -1,6 +1,6 @@
 //! Is Opik there, is the key good, does the workspace exist?
 
-use beluga_o11y_http::{HttpError, HttpResponse, MAX_BODY_BYTES};
+use beluga_o11y_http::{HttpError, HttpRequest, HttpResponse, MAX_BODY_BYTES};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -209,7 +209,9 @@ async fn has(
     struct Record {
         id: Uuid,
     }
-    let response = connection.get_own(format!("v1/private/{kind}/{id}")).await;
+    let response = connection
+        .send(HttpRequest::get(format!("v1/private/{kind}/{id}")))
+        .await;
     let response = response.map_err(OpikCheckError::Unreachable)?;
     let is_it = || match serde_json::from_slice::<Record>(response.body()) {
         Ok(record) => record.id == id,

@@ -25,16 +25,17 @@ impl Connection {
     }
 
     /// With authorization: for what is somebody's.
-    pub(crate) async fn get_own(&self, path: String) -> Result<HttpResponse, HttpError> {
-        self.auth.send(&self.sender, HttpRequest::get(path)).await
+    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.auth.send(&self.sender, request).await
     }
 
+    /// With authorization.
     pub(crate) async fn post(
         &self,
         path: &'static str,
         body: Vec<u8>,
     ) -> Result<HttpResponse, HttpError> {
-        let request = HttpRequest::post(path, "application/json", body);
-        self.auth.send(&self.sender, request).await
+        self.send(HttpRequest::post(path, "application/json", body))
+            .await
     }
 }

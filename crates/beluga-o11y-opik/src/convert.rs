@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     NAME, id,
     vocabulary::{self, Family},
-    wire::{Common, ErrorInfo, FlatUsage, Input, Output, Span, SpanMetadata, Trace},
+    wire::{Common, Content, ErrorInfo, FlatUsage, Model, Span, SpanMetadata, Trace},
 };
 
 /// Opik's columns for the names of projects and environments.
@@ -36,23 +36,28 @@ pub(crate) fn write(
     let (traces_before, spans_before) = (traces.len(), spans.len());
     let result = write_unchecked(call, target, now, traces, spans).and_then(|()| {
         let size = (traces.len() - traces_before).max(spans.len() - spans_before);
-        if size > target.max_record_bytes {
-            return Err(ExportError::too_large(
-                NAME,
-                format!(
-                    "the call is {size} bytes of JSON, more than the {} that are allowed; shorten \
-                     its content, or raise with_max_record_bytes if your server takes more",
-                    target.max_record_bytes
-                ),
-            ));
-        }
-        Ok(())
+        check_size("call", size, target)
     });
     if result.is_err() {
         traces.truncate(traces_before);
         spans.truncate(spans_before);
     }
     result
+}
+
+/// Opik's cloud takes about 20 MB a record.
+pub(crate) fn check_size(what: &str, size: usize, target: &Target) -> Result<(), ExportError> {
+    if size <= target.max_record_bytes {
+        return Ok(());
+    }
+    Err(ExportError::too_large(
+        NAME,
+        format!(
+            "the {what} is {size} bytes of JSON, more than the {} that are allowed; shorten its content, or raise \
+             with_max_record_bytes if your server takes more",
+            target.max_record_bytes
+        ),
+    ))
 }
 
 fn write_unchecked(
@@ -62,9 +67,121 @@ fn write_unchecked(
     traces: &mut Vec<u8>,
     spans: &mut Vec<u8>,
 ) -> Result<(), ExportError> {
+    let id = id::trace_id(call.id(), call.start_time(), now);
+    with_parts(call, target, |common, model| {
+        let trace = Trace {
+            id,
+            common,
+            metadata: TraceMetadata { call, sent_as: id },
+            tags: &call.tags,
+            thread_id: call.session_id.as_deref(),
+        };
+        let span = Span {
+            id: id::span_id(id),
+            trace_id: id,
+            parent_span_id: None,
+            kind: "llm",
+            common,
+            metadata: call
+                .model_parameters
+                .as_ref()
+                .map(|model_parameters| SpanMetadata { model_parameters }),
+            tags: &[],
+            model,
+        };
+        serde_json::to_writer(traces, &trace).and_then(|()| serde_json::to_writer(spans, &span))
+    })
+}
+
+/// Writes a record as one span of a larger trace, which has no place for what the record's own trace would tell.
+pub(crate) fn write_span(
+    call: &LLMCallData,
+    place: &Place,
+    target: &Target,
+    spans: &mut Vec<u8>,
+) -> Result<(), ExportError> {
+    let before = spans.len();
+    let written = with_parts(call, target, |common, model| {
+        let span = Span {
+            id: place.id,
+            trace_id: place.trace_id,
+            parent_span_id: place.parent,
+            kind: "llm",
+            common,
+            metadata: Some(TraceMetadata {
+                call,
+                sent_as: place.id,
+            }),
+            tags: &call.tags,
+            model,
+        };
+        serde_json::to_writer(&mut *spans, &span)
+    });
+    let result = written.and_then(|()| check_size("call", spans.len() - before, target));
+    if result.is_err() {
+        spans.truncate(before);
+    }
+    result
+}
+
+/// Where in a trace a span is.
+pub(crate) struct Place {
+    pub(crate) id: Uuid,
+    pub(crate) trace_id: Uuid,
+    pub(crate) parent: Option<Uuid>,
+}
+
+/// Checks a record by Opik's rules, and hands on what its trace and its span have of it.
+fn with_parts(
+    call: &LLMCallData,
+    target: &Target,
+    write: impl FnOnce(&Common<'_>, Model<'_>) -> serde_json::Result<()>,
+) -> Result<(), ExportError> {
     call.validate()
         .map_err(|invalid| bad(invalid.to_string()))?;
     let (start, end) = (call.start_time(), call.end_time());
+    check_times(start, end)?;
+    let environment = call.environment.as_deref();
+    check_environment(environment)?;
+    let (provider, family) = vocabulary::provider(&call.provider, &call.model);
+    let usage = checked_usage(call, family)?;
+    let (start, end) = (instant(start), instant(end));
+    let error = Failure::of(call.error.as_ref());
+    let name = call.display_name();
+    let common = Common {
+        project_name: target.project.as_deref(),
+        name: &name,
+        start_time: &start,
+        end_time: &end,
+        input: call
+            .messages
+            .as_ref()
+            .map(|messages| Content::Named("messages", messages)),
+        output: call
+            .response
+            .as_ref()
+            .map(|response| Content::Named("response", response)),
+        error_info: error.as_ref().map(Failure::info),
+        last_updated_at: &end,
+        ttft: call
+            .time_to_first_token
+            .map(|time| time.as_secs_f64() * 1e3),
+        source: SOURCE,
+        environment: environment.or(target.environment.as_deref()),
+    };
+    let model = Model {
+        model: not_blank(&call.model),
+        provider: not_blank(&provider),
+        usage,
+        total_estimated_cost: call.cost,
+    };
+    write(&common, model).map_err(|_| bad("the call cannot be written as JSON"))
+}
+
+/// What Opik's own clients say of what they send.
+pub(crate) const SOURCE: &str = "sdk";
+
+pub(crate) fn check_times(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<(), ExportError> {
     for (field, time) in [("start", start), ("end", end)] {
         if !in_range(time) {
             return Err(bad(format!(
@@ -74,68 +191,20 @@ fn write_unchecked(
             )));
         }
     }
-    let environment = call.environment.as_deref();
+    Ok(())
+}
+
+pub(crate) fn check_environment(environment: Option<&str>) -> Result<(), ExportError> {
     let length = environment.map_or(0, |name| name.chars().count());
     if length > MAX_NAME_CHARS {
         return Err(bad(format!(
             "environment: {length} characters, and Opik takes at most {MAX_NAME_CHARS}"
         )));
     }
-    let (provider, family) = vocabulary::provider(&call.provider, &call.model);
-    let usage = checked_usage(call, family)?;
-    let (start, end) = (instant(start), instant(end));
-    let fallback;
-    let error_info = match call.error.as_ref().filter(|error| !error.is_empty()) {
-        Some(error) => {
-            fallback = traceback(error);
-            Some(error_info(error, &fallback))
-        }
-        None => None,
-    };
-    let name = call.display_name();
-    let common = Common {
-        project_name: target.project.as_deref(),
-        name: &name,
-        start_time: &start,
-        end_time: &end,
-        input: call.messages.as_ref().map(|messages| Input { messages }),
-        output: call.response.as_ref().map(|response| Output { response }),
-        error_info,
-        last_updated_at: &end,
-        ttft: call
-            .time_to_first_token
-            .map(|time| time.as_secs_f64() * 1e3),
-        source: "sdk",
-        environment: environment.or(target.environment.as_deref()),
-    };
-    let id = id::trace_id(call.id(), call.start_time(), now);
-    let trace = Trace {
-        id,
-        common: &common,
-        metadata: TraceMetadata { call, sent_as: id },
-        tags: &call.tags,
-        thread_id: call.session_id.as_deref(),
-    };
-    let span = Span {
-        id: id::span_id(id),
-        trace_id: id,
-        kind: "llm",
-        common: &common,
-        metadata: call
-            .model_parameters
-            .as_ref()
-            .map(|model_parameters| SpanMetadata { model_parameters }),
-        model: not_blank(&call.model),
-        provider: not_blank(&provider),
-        usage: &usage,
-        total_estimated_cost: call.cost,
-    };
-    serde_json::to_writer(traces, &trace)
-        .and_then(|()| serde_json::to_writer(spans, &span))
-        .map_err(|_| bad("the call cannot be written as JSON"))
+    Ok(())
 }
 
-fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> ExportError {
+pub(crate) fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> ExportError {
     ExportError::rejected(NAME, message)
 }
 
@@ -145,7 +214,7 @@ fn in_range(time: DateTime<Utc>) -> bool {
     (0..END).contains(&time.timestamp())
 }
 
-fn instant(time: DateTime<Utc>) -> String {
+pub(crate) fn instant(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
@@ -161,7 +230,7 @@ fn checked_usage(call: &LLMCallData, family: Family) -> Result<FlatUsage, Export
     }
 }
 
-fn not_blank(text: &str) -> Option<&str> {
+pub(crate) fn not_blank(text: &str) -> Option<&str> {
     (!text.trim().is_empty()).then_some(text)
 }
 
@@ -169,24 +238,35 @@ fn kind_of(error: &CallError) -> &str {
     error.kind.as_deref().and_then(not_blank).unwrap_or("Error")
 }
 
-fn error_info<'a>(error: &'a CallError, fallback: &'a str) -> ErrorInfo<'a> {
-    let kind = kind_of(error);
-    ErrorInfo {
-        exception_type: kind,
-        message: not_blank(&error.message).unwrap_or(kind),
-        traceback: error
-            .trace
-            .as_deref()
-            .and_then(not_blank)
-            .unwrap_or(fallback),
-    }
+/// An error, with what Opik wants to have in the place of a trace.
+pub(crate) struct Failure<'a> {
+    error: &'a CallError,
+    traceback: String,
 }
 
-/// What Opik's Python client sends for an error without a trace.
-fn traceback(error: &CallError) -> String {
-    match not_blank(&error.message) {
-        Some(message) => format!("{}: {message}", kind_of(error)),
-        None => kind_of(error).to_owned(),
+impl<'a> Failure<'a> {
+    /// Nothing of an error that says nothing.
+    pub(crate) fn of(error: Option<&'a CallError>) -> Option<Self> {
+        let error = error.filter(|error| !error.is_empty())?;
+        // What Opik's Python client sends for an error without a trace.
+        let traceback = || match not_blank(&error.message) {
+            Some(message) => format!("{}: {message}", kind_of(error)),
+            None => kind_of(error).to_owned(),
+        };
+        let trace = error.trace.as_deref().and_then(not_blank);
+        Some(Self {
+            error,
+            traceback: trace.map_or_else(traceback, str::to_owned),
+        })
+    }
+
+    pub(crate) fn info(&self) -> ErrorInfo<'_> {
+        let kind = kind_of(self.error);
+        ErrorInfo {
+            exception_type: kind,
+            message: not_blank(&self.error.message).unwrap_or(kind),
+            traceback: &self.traceback,
+        }
     }
 }
 

@@ -86,7 +86,7 @@ impl OpikExporter {
     /// The HTTP sender that it uses; none if it is switched off. To ask the server for something that this crate has no
     /// function for: requests made with it carry the headers that were set, but not the key.
     pub fn sender(&self) -> Option<&HttpSender> {
-        self.inner.connection.as_ref().map(Connection::sender)
+        self.connection().map(Connection::sender)
     }
 
     /// Asks whether Opik is there, and for its version, if it tells it. No key is needed, and none is sent.
@@ -95,7 +95,7 @@ impl OpikExporter {
     ///
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn version(&self) -> Result<Option<String>, OpikCheckError> {
-        check::version(self.connection()?, &self.inner.config).await
+        check::version(self.checked_connection()?, &self.inner.config).await
     }
 
     /// Asks Opik whether it has stored a call, its trace and its span. It stores a little after it has answered, so
@@ -109,12 +109,24 @@ impl OpikExporter {
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, OpikCheckError> {
         let trace = id::trace_id(call.id(), call.start_time(), now());
-        check::is_stored(self.connection()?, &self.inner.config, trace).await
+        check::is_stored(self.checked_connection()?, &self.inner.config, trace).await
     }
 
-    fn connection(&self) -> Result<&Connection, OpikCheckError> {
-        let connection = self.inner.connection.as_ref();
-        connection.ok_or(OpikCheckError::Disabled)
+    /// None if an off switch is on.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        self.inner.connection.as_ref()
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.inner.target
+    }
+
+    pub(crate) fn max_request_bytes(&self) -> usize {
+        self.inner.max_request_bytes
+    }
+
+    fn checked_connection(&self) -> Result<&Connection, OpikCheckError> {
+        self.connection().ok_or(OpikCheckError::Disabled)
     }
 
     /// Asks Opik whether it is there, whether the key is good and whether the workspace exists,
@@ -124,7 +136,7 @@ impl OpikExporter {
     ///
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn check(&self) -> Result<OpikCheck, OpikCheckError> {
-        check::check(self.connection()?, &self.inner.config).await
+        check::check(self.checked_connection()?, &self.inner.config).await
     }
 
     /// Appends to two buffers the trace and the span that a call would be sent as now, and sends
@@ -154,7 +166,7 @@ impl OpikExporter {
         traces.and(spans)
     }
 
-    async fn post(
+    pub(crate) async fn post(
         &self,
         connection: &Connection,
         path: &'static str,
@@ -193,7 +205,7 @@ impl TraceExporter for OpikExporter {
     ///
     /// [`with_max_request_bytes`]: OpikExporterBuilder::with_max_request_bytes
     async fn export_batch(&self, calls: &[&LLMCallData]) -> Result<BatchReport, ExportError> {
-        let Some(connection) = &self.inner.connection else {
+        let Some(connection) = self.connection() else {
             return Ok(BatchReport::default());
         };
         let filling = Filling {
@@ -206,6 +218,6 @@ impl TraceExporter for OpikExporter {
 }
 
 /// The clock. (`Utc::now()` would panic on a machine whose clock stands before 1970.)
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }

@@ -28,6 +28,9 @@
 //! wrong with an export is a [`beluga_o11y::ExportError`], and what [`OpikExporter::check`] finds is an
 //! [`OpikCheckError`].
 
+mod agent;
+mod agent_tree;
+mod ask;
 mod auth;
 mod bodies;
 mod builder;
@@ -35,17 +38,21 @@ mod check;
 mod config;
 mod connection;
 mod convert;
+mod elements;
 mod error;
 mod exporter;
 mod id;
+mod opik_error;
 mod vocabulary;
 mod wire;
 
+pub use agent::{AgentRun, AgentStep};
 pub use auth::OpikAuthorization;
 pub use builder::OpikExporterBuilder;
 pub use check::{OpikCheck, OpikCheckError};
 pub use config::{OpikConfig, OpikConfigError};
 pub use exporter::OpikExporter;
+pub use opik_error::OpikError;
 
 /// What errors, statistics and file names call this exporter.
 const NAME: &str = "opik";

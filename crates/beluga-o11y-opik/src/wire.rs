@@ -15,9 +15,9 @@ pub(crate) struct Common<'a> {
     pub(crate) start_time: &'a str,
     pub(crate) end_time: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) input: Option<Input<'a>>,
+    pub(crate) input: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) output: Option<Output<'a>>,
+    pub(crate) output: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error_info: Option<ErrorInfo<'a>>,
     /// The version of the row: the same each time that a call is sent.
@@ -30,14 +30,35 @@ pub(crate) struct Common<'a> {
     pub(crate) environment: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-pub(crate) struct Input<'a> {
-    pub(crate) messages: &'a Json,
+/// Opik shows an object field by field, so what may be anything stands in one under a name.
+pub(crate) enum Content<'a> {
+    Named(&'static str, &'a Json),
+    /// An object already.
+    Whole(&'a Json),
 }
 
-#[derive(Serialize)]
-pub(crate) struct Output<'a> {
-    pub(crate) response: &'a Json,
+impl<'a> Content<'a> {
+    /// An object as it is, anything else under a name.
+    pub(crate) fn object_or(name: &'static str, json: &'a Json) -> Self {
+        if json.as_str().trim_start().starts_with('{') {
+            Self::Whole(json)
+        } else {
+            Self::Named(name, json)
+        }
+    }
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Named(name, json) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry(name, json)?;
+                map.end()
+            }
+            Self::Whole(json) => json.serialize(serializer),
+        }
+    }
 }
 
 /// All three must be there and not blank: Opik's own Python client cannot read a trace without them.
@@ -61,21 +82,33 @@ pub(crate) struct Trace<'a, M> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct Span<'a> {
+pub(crate) struct Span<'a, M> {
     pub(crate) id: Uuid,
     pub(crate) trace_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent_span_id: Option<Uuid>,
+    /// `general`, `tool` or `llm`.
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
     #[serde(flatten)]
     pub(crate) common: &'a Common<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) metadata: Option<SpanMetadata<'a>>,
+    pub(crate) metadata: Option<M>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) tags: &'a [String],
+    #[serde(flatten)]
+    pub(crate) model: Model<'a>,
+}
+
+/// What only a span of type `llm` has.
+#[derive(Default, Serialize)]
+pub(crate) struct Model<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<&'a str>,
     #[serde(skip_serializing_if = "FlatUsage::is_empty")]
-    pub(crate) usage: &'a FlatUsage,
+    pub(crate) usage: FlatUsage,
     /// USD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) total_estimated_cost: Option<f64>,

@@ -187,6 +187,12 @@ impl ExportError {
         self.0.kind
     }
 
+    /// What happened, without the exporter's name and the cause: for an error of one's own that says it in another
+    /// place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// The name of the exporter that failed.
     pub fn exporter(&self) -> &str {
         &self.0.exporter
@@ -256,6 +262,7 @@ mod tests {
             error.to_string(),
             "opik: export: cannot connect: connection refused"
         );
+        assert_eq!(error.message(), "cannot connect");
         assert_eq!(error.source().unwrap().to_string(), "os error 111");
     }
 

@@ -1,0 +1,116 @@
+//! Requests that are no exports: for datasets, experiments, scores and agent runs.
+//!
+//! A pipeline tries exports again; nothing stands behind these. So they are tried again here, a few times and within
+//! seconds, for the short failures of a server and for the waits of its rate limit. All of them may be sent twice: what
+//! they write has an id of its own.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use beluga_o11y::{ExportError, ExportErrorKind};
+use beluga_o11y_http::{HttpRequest, HttpResponse};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{NAME, OpikError, OpikExporter, error};
+
+/// The pauses between five tries: 0.5, 1, 2 and 4 s, each up to twice as long by chance.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const PAUSES: usize = 4;
+/// The longest wait of a server's that is waited for. Opik's rate limit is counted by the minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Tries again what is temporary.
+pub(crate) async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, ExportError>
+where
+    F: Future<Output = Result<T, ExportError>>,
+{
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_times(PAUSES)
+        .with_jitter()
+        .build();
+    loop {
+        let error = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let named = error.retry_after();
+        if error.kind() != ExportErrorKind::Temporary
+            || named.is_some_and(|wait| wait > LONGEST_WAIT)
+        {
+            return Err(error);
+        }
+        let Some(pause) = pauses.next() else {
+            return Err(error);
+        };
+        tokio::time::sleep(named.unwrap_or(pause)).await;
+    }
+}
+
+impl OpikExporter {
+    /// Sends a request with authorization. Statuses that are `expected` come back as answers, with those of success.
+    pub(crate) async fn ask(
+        &self,
+        operation: &'static str,
+        request: HttpRequest,
+        expected: &[u16],
+    ) -> Result<HttpResponse, OpikError> {
+        let Some(connection) = self.connection() else {
+            return Err(OpikError::Disabled { operation });
+        };
+        let attempt = || async {
+            let response = connection.send(request.clone()).await;
+            let response = response.map_err(|error| error.into_export_error(NAME))?;
+            if expected.contains(&response.status()) && !response.is_html() {
+                return Ok(response);
+            }
+            match error::from_response(&response) {
+                Some(error) => Err(error),
+                None => Ok(response),
+            }
+        };
+        persist(attempt)
+            .await
+            .map_err(|error| OpikError::Failed { operation, error })
+    }
+}
+
+/// A request with this body.
+pub(crate) fn json_post(path: &'static str, body: &impl Serialize) -> HttpRequest {
+    HttpRequest::post(path, "application/json", json(body))
+}
+
+/// A request with this body.
+pub(crate) fn json_put(path: &'static str, body: &impl Serialize) -> HttpRequest {
+    HttpRequest::put(path, "application/json", json(body))
+}
+
+/// Our own structs of strings, numbers and JSON always serialise.
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// Reads an answer.
+pub(crate) fn read<T: DeserializeOwned>(
+    operation: &'static str,
+    response: &HttpResponse,
+) -> Result<T, OpikError> {
+    serde_json::from_slice(response.body()).map_err(|_| OpikError::NotOpik { operation })
+}
+
+/// A name within Opik's limits, without the blanks around it.
+pub(crate) fn checked_name<'a>(
+    of: &'static str,
+    name: &'a str,
+    limit: usize,
+) -> Result<&'a str, OpikError> {
+    let name = name.trim();
+    let length = name.chars().count();
+    if length == 0 {
+        return Err(OpikError::BlankName { of });
+    }
+    if length > limit {
+        return Err(OpikError::NameTooLong { of, length, limit });
+    }
+    Ok(name)
+}
