@@ -9,13 +9,18 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use beluga_o11y::{ExportError, ExportErrorKind};
 use beluga_o11y_http::{HttpRequest, HttpResponse};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
-use crate::{NAME, OpikError, OpikExporter, error};
+use crate::{NAME, OpikError, OpikExporter, WriteReport, elements::Elements, error};
 
 /// The pauses between five tries: 0.5, 1, 2 and 4 s, each up to twice as long by chance.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PAUSES: usize = 4;
+/// What Opik calls the project of whoever names none (`ProjectService.java`).
+const DEFAULT_PROJECT: &str = "Default Project";
 /// The longest wait of a server's that is waited for. Opik's rate limit is counted by the minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -61,7 +66,7 @@ impl OpikExporter {
         let attempt = || async {
             let response = connection.send(request.clone()).await;
             let response = response.map_err(|error| error.into_export_error(NAME))?;
-            if expected.contains(&response.status()) && !response.is_html() {
+            if expected.contains(&response.status()) && is_of_opik(&response) {
                 return Ok(response);
             }
             match error::from_response(&response) {
@@ -73,6 +78,50 @@ impl OpikExporter {
             .await
             .map_err(|error| OpikError::Failed { operation, error })
     }
+
+    /// Sends a list, as [`Elements::send`] does; `places` are those of the elements in the caller's list. With an off
+    /// switch on nothing is sent.
+    pub(crate) async fn write_elements(
+        &self,
+        operation: &'static str,
+        request: impl Fn(Vec<u8>) -> HttpRequest,
+        list: (&str, &Elements),
+        places: &[usize],
+        report: &mut WriteReport,
+    ) -> Result<(), OpikError> {
+        if self.connection().is_none() {
+            return Ok(());
+        }
+        let (open, elements) = list;
+        let send = async |body| match self.ask(operation, request(body), &[]).await {
+            Ok(_) => Ok(()),
+            Err(OpikError::Failed { error, .. }) => Err(error),
+            Err(error) => Err(ExportError::destination(NAME, error.to_string())),
+        };
+        let outcome = elements.send(open, self.max_request_bytes(), send).await;
+        if let Some((_, error)) = outcome.stopped {
+            return Err(OpikError::Failed { operation, error });
+        }
+        report.stored += elements.len() - outcome.refused.len();
+        for (place, error) in outcome.refused {
+            let index = places.get(place).copied().unwrap_or(place);
+            report.push(index, OpikError::Failed { operation, error });
+        }
+        report.failures.sort_by_key(|failure| failure.index);
+        Ok(())
+    }
+
+    /// The project that everything is in, by name. Opik's own clients always name it, and datasets and experiments are
+    /// found in it only.
+    pub(crate) fn project(&self) -> &str {
+        self.config().project.as_deref().unwrap_or(DEFAULT_PROJECT)
+    }
+}
+
+/// Opik's answers to what is not there are JSON. A workspace that is not there is another matter, and so is a wrong URL.
+fn is_of_opik(response: &HttpResponse) -> bool {
+    !response.text().to_lowercase().contains("workspace")
+        && serde_json::from_slice::<IgnoredAny>(response.body()).is_ok()
 }
 
 /// A request with this body.
@@ -98,19 +147,11 @@ pub(crate) fn read<T: DeserializeOwned>(
     serde_json::from_slice(response.body()).map_err(|_| OpikError::NotOpik { operation })
 }
 
-/// A name within Opik's limits, without the blanks around it.
-pub(crate) fn checked_name<'a>(
-    of: &'static str,
-    name: &'a str,
-    limit: usize,
-) -> Result<&'a str, OpikError> {
+/// A name without the blanks around it, of which there must be more than those.
+pub(crate) fn checked_name<'a>(of: &'static str, name: &'a str) -> Result<&'a str, OpikError> {
     let name = name.trim();
-    let length = name.chars().count();
-    if length == 0 {
+    if name.is_empty() {
         return Err(OpikError::BlankName { of });
-    }
-    if length > limit {
-        return Err(OpikError::NameTooLong { of, length, limit });
     }
     Ok(name)
 }

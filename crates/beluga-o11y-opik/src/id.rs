@@ -15,7 +15,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// How far an id's time may be from now: an hour less than Opik's window, for clocks that differ.
 const WINDOW_MS: u64 = 23 * HOUR_MS;
 /// How long a replaced id stays the same.
@@ -44,7 +44,7 @@ pub(crate) fn span_id(trace: Uuid) -> Uuid {
     with_time(masked, time_part(trace).unwrap_or(0))
 }
 
-fn millis(time: DateTime<Utc>) -> u64 {
+pub(crate) fn millis(time: DateTime<Utc>) -> u64 {
     u64::try_from(time.timestamp_millis()).unwrap_or(0)
 }
 
@@ -53,12 +53,13 @@ fn time_part(id: Uuid) -> Option<u64> {
     (id.get_version_num() == 7).then(|| u64::try_from(id.as_u128() >> 80).unwrap_or(0))
 }
 
-fn with_time(random: Uuid, millis: u64) -> Uuid {
+pub(crate) fn with_time(random: Uuid, millis: u64) -> Uuid {
     let [_, _, _, _, _, _, random @ ..] = random.into_bytes();
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-fn boundary(hash: Uuid, now: u64) -> u64 {
+/// The last one before `now` in the period of this hash.
+pub(crate) fn boundary(hash: Uuid, now: u64) -> u64 {
     let (_, low) = hash.as_u64_pair();
     let phase = low % PERIOD_MS;
     // On a machine whose clock stands at 1970 there is no boundary yet.

@@ -38,21 +38,29 @@ mod check;
 mod config;
 mod connection;
 mod convert;
+mod dataset;
+mod dataset_item;
 mod elements;
 mod error;
 mod exporter;
 mod id;
 mod opik_error;
+mod score;
 mod vocabulary;
 mod wire;
+mod write_report;
 
 pub use agent::{AgentRun, AgentStep};
 pub use auth::OpikAuthorization;
 pub use builder::OpikExporterBuilder;
 pub use check::{OpikCheck, OpikCheckError};
 pub use config::{OpikConfig, OpikConfigError};
+pub use dataset::OpikDataset;
+pub use dataset_item::DatasetItem;
 pub use exporter::OpikExporter;
 pub use opik_error::OpikError;
+pub use score::FeedbackScore;
+pub use write_report::{WriteFailure, WriteReport};
 
 /// What errors, statistics and file names call this exporter.
 const NAME: &str = "opik";
