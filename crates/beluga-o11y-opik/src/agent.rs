@@ -9,7 +9,6 @@ use std::{
 
 use beluga_o11y::{CallError, CallSink, ExportError, Json, LLMCallData, Refusal, Submission};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::join;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -17,7 +16,6 @@ use uuid::Uuid;
 use crate::{
     NAME, OpikExporter,
     agent_tree::{AgentTree, Encoded, Node, What, Work},
-    ask::persist,
     exporter::now,
 };
 
@@ -193,7 +191,8 @@ impl AgentRun {
     /// stored then, unless it is the run itself that is bad.
     pub async fn finish(&self, output: impl Serialize) -> Result<(), ExportError> {
         let output = Json::new(&output);
-        self.end(|work| work.output = Some(output)).await
+        let sent = self.end(|work| work.output = Some(output)).await?;
+        sent.into_result()
     }
 
     /// Ends the run with an error, and sends it, as [`finish`](Self::finish) does.
@@ -203,10 +202,11 @@ impl AgentRun {
     /// As of [`finish`](Self::finish).
     pub async fn fail(&self, error: impl Into<CallError>) -> Result<(), ExportError> {
         let error = failure(error.into(), "the run failed");
-        self.end(|work| work.error = Some(error)).await
+        let sent = self.end(|work| work.error = Some(error)).await?;
+        sent.into_result()
     }
 
-    async fn end(&self, set: impl FnOnce(&mut Work)) -> Result<(), ExportError> {
+    async fn end(&self, set: impl FnOnce(&mut Work)) -> Result<Sent, ExportError> {
         let end = self.shared.elapsed();
         self.shared.change(|tree| {
             tree.work.end = Some(later(tree.work.start, end));
@@ -216,13 +216,13 @@ impl AgentRun {
     }
 
     /// Sends what has not been sent, if there is such; a run that goes on ends now.
-    pub(crate) async fn send_rest(&self) -> Result<(), ExportError> {
+    pub(crate) async fn send_rest(&self) -> Result<Sent, ExportError> {
         let (unsent, ended) = {
             let state = self.shared.state();
             (state.is_unsent(), state.tree.work.end.is_some())
         };
         match (unsent, ended) {
-            (false, _) => Ok(()),
+            (false, _) => Ok(Sent::Whole),
             (true, true) => self.send().await,
             (true, false) => self.end(|_| ()).await,
         }
@@ -232,12 +232,16 @@ impl AgentRun {
         self.shared.state().tree.calls().cloned().collect()
     }
 
+    pub(crate) fn output(&self) -> Option<Json> {
+        self.shared.state().tree.work.output.clone()
+    }
+
     /// What the run itself failed with.
     pub(crate) fn error(&self) -> Option<CallError> {
         self.shared.state().tree.work.error.clone()
     }
 
-    async fn send(&self) -> Result<(), ExportError> {
+    async fn send(&self) -> Result<Sent, ExportError> {
         let opik = &self.shared.opik;
         let (encoded, changes) = {
             let state = self.shared.state();
@@ -382,7 +386,7 @@ impl Shared {
     }
 
     fn step(run: &Arc<Self>, parent: Option<usize>, kind: &'static str, name: String) -> AgentStep {
-        let work = Work::new(name, now());
+        let work = Box::new(Work::new(name, now()));
         let place = run.change(|tree| {
             tree.nodes.push(Node {
                 parent,
@@ -417,10 +421,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let elapsed = self.elapsed();
         let opik = self.opik.clone();
-        let state = self
-            .state
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !state.is_unsent() || opik.connection().is_none() {
             return;
         }
@@ -436,7 +437,7 @@ impl Drop for Shared {
         };
         runtime.spawn(async move {
             let result = match encoded {
-                Ok(encoded) => opik.send_run(encoded).await,
+                Ok(encoded) => opik.send_run(encoded).await.and_then(Sent::into_result),
                 Err(error) => Err(error),
             };
             mem::forget(lost);
@@ -465,43 +466,42 @@ impl State {
     }
 }
 
-impl OpikExporter {
-    /// Sends a trace and its spans, side by side.
-    async fn send_run(&self, run: Encoded) -> Result<(), ExportError> {
-        let Some(connection) = self.connection() else {
-            return Ok(());
-        };
-        let limit = self.max_request_bytes();
-        let post = |path: &'static str| {
-            move |body: Vec<u8>| async move { persist(|| self.post(connection, path, body.clone())).await }
-        };
-        let (trace, spans) = join(
-            run.trace
-                .send("{\"traces\":[", limit, post("v1/private/traces/batch")),
-            run.spans
-                .send("{\"spans\":[", limit, post("v1/private/spans/batch")),
-        )
-        .await;
-        if let Some((_, error)) = trace.stopped.or(spans.stopped) {
-            return Err(error);
+/// How much of a run is stored.
+pub(crate) enum Sent {
+    Whole,
+    /// All but what this is about.
+    Partly(ExportError),
+}
+
+impl Sent {
+    fn into_result(self) -> Result<(), ExportError> {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Partly(error) => Err(error),
         }
-        if let Some((_, error)) = trace.refused.into_iter().next() {
+    }
+}
+
+impl OpikExporter {
+    async fn send_run(&self, run: Encoded) -> Result<Sent, ExportError> {
+        let (trace, spans) = self.send_records(&run.trace, &run.spans).await;
+        let stopped = trace.stopped.or(spans.stopped);
+        let trace_refused = trace.refused.into_iter().next();
+        if let Some((_, error)) = stopped.or(trace_refused) {
             return Err(error);
         }
         let spans = spans.refused.into_iter().map(|(_, error)| error);
         let mut refused = run.refused.into_iter().chain(spans);
-        match refused.next() {
-            None => Ok(()),
-            Some(first) => {
-                let message = format!(
-                    "{} of the spans of an agent run left out, the rest is stored: {}",
-                    refused.count() + 1,
-                    first.message()
-                );
-                let kind = first.kind();
-                Err(first.reworded(kind, message))
-            }
-        }
+        let Some(first) = refused.next() else {
+            return Ok(Sent::Whole);
+        };
+        let message = format!(
+            "{} of the spans of an agent run left out, the rest is stored: {}",
+            refused.count() + 1,
+            first.message()
+        );
+        let kind = first.kind();
+        Ok(Sent::Partly(first.reworded(kind, message)))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
 use crate::{
-    convert::{self, Failure, Place, SOURCE, Target, bad, instant},
+    convert::{self, Failure, Place, Target, bad, instant},
     elements::Elements,
     id,
     wire::{Common, Content, Model, Span, Trace},
@@ -54,7 +54,7 @@ pub(crate) enum What {
         id: Uuid,
         /// Its type in Opik: `tool` or `general`.
         kind: &'static str,
-        work: Work,
+        work: Box<Work>,
     },
 }
 
@@ -123,7 +123,7 @@ impl Work {
             error_info: error.as_ref().map(Failure::info),
             last_updated_at: scope.version,
             ttft: None,
-            source: SOURCE,
+            source: scope.target.source,
             environment: environment.or(scope.target.environment.as_deref()),
         };
         let before = json.len();
@@ -175,7 +175,7 @@ impl Node {
     /// Ids that are too old for Opik are replaced, as those of calls are.
     pub(crate) fn sent_as(&self, now: DateTime<Utc>) -> Uuid {
         match &self.what {
-            What::Call(call) => id::trace_id(call.id(), call.start_time(), now),
+            What::Call(call) => convert::trace_id(call, now),
             What::Step { id, work, .. } => id::trace_id(*id, work.start, now),
         }
     }

@@ -9,12 +9,17 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use beluga_o11y::{ExportError, ExportErrorKind};
 use beluga_o11y_http::{HttpRequest, HttpResponse};
+use futures_util::future::join;
 use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use crate::{NAME, OpikError, OpikExporter, WriteReport, elements::Elements, error};
+use crate::{
+    NAME, OpikError, OpikExporter, WriteReport,
+    elements::{Elements, Outcome},
+    error,
+};
 
 /// The pauses between five tries: 0.5, 1, 2 and 4 s, each up to twice as long by chance.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -111,6 +116,26 @@ impl OpikExporter {
         Ok(())
     }
 
+    /// Sends traces and spans, side by side. With an off switch on nothing is sent.
+    pub(crate) async fn send_records(
+        &self,
+        traces: &Elements,
+        spans: &Elements,
+    ) -> (Outcome, Outcome) {
+        let send = async |path: &'static str, open: &str, elements: &Elements| {
+            let Some(connection) = self.connection() else {
+                return Outcome::default();
+            };
+            let post = |body: Vec<u8>| persist(move || self.post(connection, path, body.clone()));
+            elements.send(open, self.max_request_bytes(), post).await
+        };
+        join(
+            send("v1/private/traces/batch", "{\"traces\":[", traces),
+            send("v1/private/spans/batch", "{\"spans\":[", spans),
+        )
+        .await
+    }
+
     /// The project that everything is in, by name. Opik's own clients always name it, and datasets and experiments are
     /// found in it only.
     pub(crate) fn project(&self) -> &str {
@@ -127,11 +152,6 @@ fn is_of_opik(response: &HttpResponse) -> bool {
 /// A request with this body.
 pub(crate) fn json_post(path: &'static str, body: &impl Serialize) -> HttpRequest {
     HttpRequest::post(path, "application/json", json(body))
-}
-
-/// A request with this body.
-pub(crate) fn json_put(path: &'static str, body: &impl Serialize) -> HttpRequest {
-    HttpRequest::put(path, "application/json", json(body))
 }
 
 /// Our own structs of strings, numbers and JSON always serialise.

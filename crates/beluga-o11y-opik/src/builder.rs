@@ -215,6 +215,7 @@ impl OpikExporterBuilder {
             target: Target {
                 project,
                 environment,
+                source: "sdk",
                 max_record_bytes: self.max_record_bytes,
             },
             max_request_bytes: self.max_request_bytes,

@@ -22,6 +22,8 @@ pub(crate) const MAX_NAME_CHARS: usize = 150;
 pub(crate) struct Target {
     pub(crate) project: Option<String>,
     pub(crate) environment: Option<String>,
+    /// What it comes from, in Opik's words (`Source.java`).
+    pub(crate) source: &'static str,
     pub(crate) max_record_bytes: usize,
 }
 
@@ -67,7 +69,7 @@ fn write_unchecked(
     traces: &mut Vec<u8>,
     spans: &mut Vec<u8>,
 ) -> Result<(), ExportError> {
-    let id = id::trace_id(call.id(), call.start_time(), now);
+    let id = trace_id(call, now);
     with_parts(call, target, |common, model| {
         let trace = Trace {
             id,
@@ -91,6 +93,11 @@ fn write_unchecked(
         };
         serde_json::to_writer(traces, &trace).and_then(|()| serde_json::to_writer(spans, &span))
     })
+}
+
+/// The id of the trace that a record becomes, or of the span, where it is one of a larger trace.
+pub(crate) fn trace_id(call: &LLMCallData, now: DateTime<Utc>) -> Uuid {
+    id::trace_id(call.id(), call.start_time(), now)
 }
 
 /// Writes a record as one span of a larger trace, which has no place for what the record's own trace would tell.
@@ -166,7 +173,7 @@ fn with_parts(
         ttft: call
             .time_to_first_token
             .map(|time| time.as_secs_f64() * 1e3),
-        source: SOURCE,
+        source: target.source,
         environment: environment.or(target.environment.as_deref()),
     };
     let model = Model {
@@ -177,9 +184,6 @@ fn with_parts(
     };
     write(&common, model).map_err(|_| bad("the call cannot be written as JSON"))
 }
-
-/// What Opik's own clients say of what they send.
-pub(crate) const SOURCE: &str = "sdk";
 
 pub(crate) fn check_times(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<(), ExportError> {
     for (field, time) in [("start", start), ("end", end)] {
@@ -323,6 +327,7 @@ mod tests {
         Target {
             project: Some("demo".into()),
             environment: None,
+            source: "sdk",
             max_record_bytes: 20_000_000,
         }
     }

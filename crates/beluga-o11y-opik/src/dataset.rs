@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, fmt};
 
-use beluga_o11y::{ExportError, JsonError};
-use beluga_o11y_http::{HttpRequest, HttpResponse};
+use beluga_o11y::JsonError;
+use beluga_o11y_http::HttpRequest;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,13 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    DatasetItem, NAME, OpikError, OpikExporter, WriteReport,
+    DatasetItem, OpikError, OpikExporter, WriteReport,
     ask::{checked_name, json_post, read},
     dataset_item::content_hash,
     elements::Elements,
     exporter::now,
     id,
+    pages::{MAX_PAGE_BYTES, Page},
     score::check_id,
 };
 
@@ -25,8 +26,6 @@ const OPERATION: &str = "dataset";
 const MAX_NAME_CHARS: usize = 255;
 /// How many items are asked for at once; Opik gives at most 2000 (`DatasetItemStreamRequest.java`).
 const PAGE: usize = 500;
-/// How much of a page is read. What does not fit comes with the next one.
-const MAX_PAGE_BYTES: usize = 64 << 20;
 
 /// A dataset of Opik: the items that experiments are run on. It belongs to the exporter's workspace and project.
 ///
@@ -266,8 +265,8 @@ impl OpikDataset {
                 let Some(after) = next else {
                     return Ok(None);
                 };
-                let Page { items, next } = dataset.page(after).await?;
-                let items = stream::iter(items.into_iter().map(Ok));
+                let Page { rows, next } = dataset.page(after).await?;
+                let items = stream::iter(rows.into_iter().map(|line| Ok(line.into())));
                 Ok(Some((items, (dataset, next.map(Some)))))
             },
         );
@@ -285,7 +284,7 @@ impl OpikDataset {
         Ok(items)
     }
 
-    async fn page(&self, after: Option<Uuid>) -> Result<Page, OpikError> {
+    async fn page(&self, after: Option<Uuid>) -> Result<Page<Line>, OpikError> {
         let body = json!({
             "dataset_name": self.name,
             "project_name": self.opik.project(),
@@ -296,27 +295,21 @@ impl OpikDataset {
         let request = json_post("v1/private/datasets/items/stream", &body)
             .with_max_answer_bytes(MAX_PAGE_BYTES);
         let response = self.opik.ask(OPERATION, request, &[]).await?;
-        let items = lines(&response)?;
-        let last = items.last().and_then(DatasetItem::id);
-        let is_last = response.is_complete() && items.len() < PAGE;
-        if is_last {
-            return Ok(Page { items, next: None });
-        }
-        match last {
-            // A server that knows nothing of pages would give the first one for ever.
-            Some(last) if Some(last) == after => Err(OpikError::NotOpik {
-                operation: OPERATION,
-            }),
-            Some(_) => Ok(Page { items, next: last }),
-            None if response.body().len() >= MAX_PAGE_BYTES => Err(OpikError::AnswerTooLarge {
-                operation: OPERATION,
-                limit: MAX_PAGE_BYTES,
-            }),
-            None => Err(OpikError::Failed {
-                operation: OPERATION,
-                error: ExportError::temporary(NAME, "the answer broke off"),
-            }),
-        }
+        Page::read(OPERATION, &response, PAGE, after, |line: &Line| line.id)
+    }
+}
+
+/// An item as the stream has it.
+#[derive(Deserialize)]
+struct Line {
+    id: Uuid,
+    #[serde(default)]
+    data: Option<Map<String, Value>>,
+}
+
+impl From<Line> for DatasetItem {
+    fn from(line: Line) -> Self {
+        Self::stored(line.id, line.data.unwrap_or_default())
     }
 }
 
@@ -376,37 +369,6 @@ impl Ids {
         self.millis += 1;
         id::with_time(hash, self.millis)
     }
-}
-
-struct Page {
-    items: Vec<DatasetItem>,
-    /// After which the next page begins, if there is one.
-    next: Option<Uuid>,
-}
-
-/// The items in an answer, one a line. Half a line at the end of one that broke off is left out.
-fn lines(response: &HttpResponse) -> Result<Vec<DatasetItem>, OpikError> {
-    #[derive(Deserialize)]
-    struct Line {
-        id: Uuid,
-        #[serde(default)]
-        data: Option<Map<String, Value>>,
-    }
-    let read = |line: &[u8]| {
-        let line: Line = serde_json::from_slice(line).map_err(|_| OpikError::NotOpik {
-            operation: OPERATION,
-        })?;
-        Ok(DatasetItem::stored(line.id, line.data.unwrap_or_default()))
-    };
-    let mut lines: Vec<&[u8]> = response.body().split(|byte| *byte == b'\n').collect();
-    if !response.is_complete() {
-        lines.pop();
-    }
-    lines
-        .into_iter()
-        .filter(|line| !line.trim_ascii().is_empty())
-        .map(read)
-        .collect()
 }
 
 impl fmt::Debug for OpikDataset {

@@ -19,6 +19,7 @@ pub(crate) struct Elements {
 }
 
 /// What became of them.
+#[derive(Default)]
 pub(crate) struct Outcome {
     /// The places of those that Opik refused, in order.
     pub(crate) refused: Vec<(usize, ExportError)>,
@@ -29,10 +30,6 @@ pub(crate) struct Outcome {
 impl Elements {
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
     }
 
     /// Adds what this writes; nothing if it fails.
@@ -54,6 +51,12 @@ impl Elements {
     /// Adds one of our own structs, which always serialise.
     pub(crate) fn push(&mut self, element: &impl Serialize) {
         let _ = self.write(|json| serde_json::to_writer(json, element));
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        let start = self.json.len();
+        self.json.extend(other.json);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
     }
 
     fn start_of(&self, place: usize) -> usize {

@@ -14,7 +14,7 @@ use crate::{
     check,
     connection::Connection,
     convert::{self, Target},
-    error, id,
+    error,
 };
 
 /// Sends LLM calls to [Opik](https://www.comet.com/site/products/opik/), the cloud or one's own.
@@ -108,7 +108,7 @@ impl OpikExporter {
     ///
     /// [`OpikCheckError`] names what is wrong and what to do.
     pub async fn is_stored(&self, call: &LLMCallData) -> Result<bool, OpikCheckError> {
-        let trace = id::trace_id(call.id(), call.start_time(), now());
+        let trace = self.trace_id(call);
         check::is_stored(self.checked_connection()?, &self.inner.config, trace).await
     }
 

@@ -49,13 +49,18 @@ pub(crate) fn millis(time: DateTime<Utc>) -> u64 {
 }
 
 /// The milliseconds in an id of version 7; nothing for any other.
-fn time_part(id: Uuid) -> Option<u64> {
+pub(crate) fn time_part(id: Uuid) -> Option<u64> {
     (id.get_version_num() == 7).then(|| u64::try_from(id.as_u128() >> 80).unwrap_or(0))
 }
 
 pub(crate) fn with_time(random: Uuid, millis: u64) -> Uuid {
     let [_, _, _, _, _, _, random @ ..] = random.into_bytes();
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// Whether two ids differ in their time at most.
+pub(crate) fn same_random_part(one: Uuid, other: Uuid) -> bool {
+    with_time(one, 0) == with_time(other, 0)
 }
 
 /// The last one before `now` in the period of this hash.

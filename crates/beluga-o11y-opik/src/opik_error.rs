@@ -9,7 +9,9 @@ use uuid::Uuid;
 #[non_exhaustive]
 pub enum OpikError {
     /// An off switch is on, so nothing is asked.
-    #[error("opik: {operation}: exporting is switched off by BELUGA_O11Y_DISABLED or OPIK_TRACK_DISABLE")]
+    #[error(
+        "opik: {operation}: exporting is switched off by BELUGA_O11Y_DISABLED or OPIK_TRACK_DISABLE"
+    )]
     Disabled {
         /// What was to be done.
         operation: &'static str,
@@ -40,7 +42,9 @@ pub enum OpikError {
         name: String,
     },
     /// There is a dataset of this name already.
-    #[error("opik: dataset: there is a dataset `{name}` already; get it with dataset or get_or_create_dataset")]
+    #[error(
+        "opik: dataset: there is a dataset `{name}` already; get it with dataset or get_or_create_dataset"
+    )]
     DatasetExists {
         /// Its name.
         name: String,
@@ -56,11 +60,16 @@ pub enum OpikError {
         /// The dataset's name.
         dataset: String,
     },
+    /// A value of an experiment's metadata that cannot be kept as JSON.
+    #[error("opik: experiment: metadata: {0}")]
+    ExperimentMetadata(#[source] JsonError),
     /// A dataset item without any field.
     #[error("opik: dataset item: it has no data; give it at least one field")]
     ItemWithoutData,
     /// A dataset item that is no object.
-    #[error("opik: dataset item: it is {found}, and Opik takes objects; give it fields, such as {{\"question\": ..}}")]
+    #[error(
+        "opik: dataset item: it is {found}, and Opik takes objects; give it fields, such as {{\"question\": ..}}"
+    )]
     ItemNotAnObject {
         /// What it is instead.
         found: &'static str,
@@ -69,7 +78,9 @@ pub enum OpikError {
     #[error("opik: dataset item: {0}")]
     ItemContent(#[source] JsonError),
     /// A dataset item that is too large for one request.
-    #[error("opik: dataset item: {bytes} bytes of JSON, more than the {limit} of with_max_record_bytes")]
+    #[error(
+        "opik: dataset item: {bytes} bytes of JSON, more than the {limit} of with_max_record_bytes"
+    )]
     ItemTooLarge {
         /// Of JSON.
         bytes: usize,
@@ -85,7 +96,9 @@ pub enum OpikError {
         id: Uuid,
     },
     /// A dataset item that Opik has not stored yet.
-    #[error("opik: experiment: the item has no id; insert it, and run the items that the dataset lists")]
+    #[error(
+        "opik: experiment: the item has no id; insert it, and run the items that the dataset lists"
+    )]
     ItemWithoutId,
     /// A score that is not a number.
     #[error("opik: score `{name}`: the value is not a finite number")]
@@ -94,7 +107,9 @@ pub enum OpikError {
         name: String,
     },
     /// A score that Opik's column cannot hold.
-    #[error("opik: score `{name}`: the value {value:e} is beyond the 999999999.999999999 that Opik takes, up or down")]
+    #[error(
+        "opik: score `{name}`: the value {value:e} is beyond the 999999999.999999999 that Opik takes, up or down"
+    )]
     ScoreOutOfRange {
         /// The score's name.
         name: String,
@@ -102,19 +117,38 @@ pub enum OpikError {
         value: f64,
     },
     /// There is no such trace, or not yet: Opik stores a little after it has answered.
-    #[error("opik: score: there is no trace {id} in this workspace, or not yet; check the id, or score it a little later")]
+    #[error(
+        "opik: score: there is no trace {id} in this workspace, or not yet; check the id, or score it a little later"
+    )]
     TraceNotFound {
         /// The trace's id.
         id: Uuid,
     },
     /// There is no such span, or not yet: Opik stores a little after it has answered.
-    #[error("opik: score: there is no span {id} in this workspace, or not yet; check the id, or score it a little later")]
+    #[error(
+        "opik: score: there is no span {id} in this workspace, or not yet; check the id, or score it a little later"
+    )]
     SpanNotFound {
         /// The span's id.
         id: Uuid,
     },
+    /// A run of an experiment had to stop, since nothing can be stored.
+    #[error(
+        "{error}; the experiment stopped after {stored} results were stored, and what {lost} more tasks made is not; run \
+         it again to go on"
+    )]
+    RunStopped {
+        /// The items whose results are stored.
+        stored: usize,
+        /// The items whose tasks had begun, and whose results are not stored.
+        lost: usize,
+        /// Why.
+        error: Box<OpikError>,
+    },
     /// Something answers, but not as Opik does.
-    #[error("opik: {operation}: the answer is not one of Opik; check the base URL, which ends in /api, and the server's version")]
+    #[error(
+        "opik: {operation}: the answer is not one of Opik; check the base URL, which ends in /api, and the server's version"
+    )]
     NotOpik {
         /// What was to be done.
         operation: &'static str,
@@ -142,6 +176,7 @@ impl OpikError {
     pub fn kind(&self) -> ExportErrorKind {
         match self {
             Self::Failed { error, .. } => error.kind(),
+            Self::RunStopped { error, .. } => error.kind(),
             Self::Disabled { .. } | Self::NotOpik { .. } => ExportErrorKind::Destination,
             Self::ItemTooLarge { .. } | Self::AnswerTooLarge { .. } => ExportErrorKind::TooLarge,
             _ => ExportErrorKind::Rejected,

@@ -6,11 +6,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    OpikError, OpikExporter, WriteReport,
-    ask::checked_name,
-    elements::Elements,
-    exporter::now,
-    id,
+    OpikError, OpikExporter, WriteReport, ask::checked_name, convert, elements::Elements,
+    exporter::now, id,
 };
 
 /// The column is a decimal with nine digits on either side of the point (`FeedbackScoreBatchItem.java`).
@@ -135,7 +132,7 @@ impl OpikExporter {
     /// The id of the trace that a call becomes, to score it or to link it. It is the call's own, unless that is not of
     /// version 7 or older than 23 hours, which Opik refuses.
     pub fn trace_id(&self, call: &LLMCallData) -> Uuid {
-        id::trace_id(call.id(), call.start_time(), now())
+        convert::trace_id(call, now())
     }
 
     /// The id of the span that a call becomes beside its trace.

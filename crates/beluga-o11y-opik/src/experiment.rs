@@ -1,0 +1,409 @@
+//! Experiments: what a program makes of the items of a dataset.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use beluga_o11y::Json;
+use beluga_o11y_http::HttpRequest;
+use chrono::DateTime;
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    OpikDataset, OpikError, OpikExporter, WriteReport,
+    ask::{checked_name, json_post, read},
+    elements::Elements,
+    exporter::now,
+    id,
+    pages::{MAX_PAGE_BYTES, Page},
+    score::check_id,
+};
+
+pub(crate) const OPERATION: &str = "experiment";
+/// The most experiments that Opik streams at once (`ExperimentStreamRequest.java`).
+const EXPERIMENTS_PAGE: usize = 2_000;
+/// Each row has the whole content of an item.
+const RESULTS_PAGE: usize = 200;
+
+/// An experiment that is to be created.
+///
+/// ```
+/// use beluga_o11y_opik::NewExperiment;
+///
+/// let terse = NewExperiment::new("terse").with_metadata("prompt", "Answer in one word.").with_metadata("temperature", 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct NewExperiment {
+    name: String,
+    metadata: BTreeMap<String, Json>,
+}
+
+impl NewExperiment {
+    /// An experiment of this name. Opik takes several of one name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what the experiment tries out, such as the model or the prompt, from anything that serialises.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Serialize) -> Self {
+        self.metadata.insert(key.into(), Json::new(&value));
+        self
+    }
+}
+
+impl From<&str> for NewExperiment {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for NewExperiment {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
+/// An experiment of Opik: a program that was run on the items of a dataset, its traces linked to the items, and
+/// scored.
+///
+/// Cheap to clone. Run it with [`run`](Self::run), or with [`runner`](Self::runner) if something is to be set.
+#[derive(Clone)]
+pub struct OpikExperiment {
+    dataset: OpikDataset,
+    id: Uuid,
+    name: String,
+}
+
+impl OpikDataset {
+    /// Creates an experiment on this dataset.
+    ///
+    /// # Errors
+    ///
+    /// The name is blank, a value of the metadata cannot be kept as JSON, or Opik is not to be reached or refuses.
+    pub async fn create_experiment(
+        &self,
+        experiment: impl Into<NewExperiment>,
+    ) -> Result<OpikExperiment, OpikError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            id: Uuid,
+            dataset_name: &'a str,
+            project_name: &'a str,
+            name: &'a str,
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            metadata: &'a BTreeMap<String, Json>,
+            r#type: &'static str,
+            evaluation_method: &'static str,
+        }
+        let NewExperiment { name, metadata } = experiment.into();
+        let name = checked_name(OPERATION, &name)?;
+        if let Some(error) = metadata.values().find_map(Json::error) {
+            return Err(OpikError::ExperimentMetadata(error));
+        }
+        let id = Uuid::now_v7();
+        let body = Body {
+            id,
+            dataset_name: self.name(),
+            project_name: self.opik().project(),
+            name,
+            metadata: &metadata,
+            r#type: "regular",
+            evaluation_method: "dataset",
+        };
+        // Opik says 201 of an id that it knows; older ones say 409.
+        let request = json_post("v1/private/experiments", &body);
+        self.opik().ask(OPERATION, request, &[409]).await?;
+        Ok(OpikExperiment {
+            dataset: self.clone(),
+            id,
+            name: name.to_owned(),
+        })
+    }
+
+    /// The newest experiment of this name on this dataset.
+    ///
+    /// # Errors
+    ///
+    /// There is none ([`OpikError::ExperimentNotFound`]), the name is blank, or Opik is not to be reached or refuses.
+    pub async fn experiment(&self, name: &str) -> Result<OpikExperiment, OpikError> {
+        let name = checked_name(OPERATION, name)?;
+        let found = self.find_experiment(name).await?;
+        found.ok_or_else(|| OpikError::ExperimentNotFound {
+            name: name.to_owned(),
+            dataset: self.name().to_owned(),
+        })
+    }
+
+    /// The newest experiment of this name on this dataset, which is created if there is none: to go on with one that
+    /// was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// As of [`create_experiment`](Self::create_experiment).
+    pub async fn get_or_create_experiment(
+        &self,
+        experiment: impl Into<NewExperiment>,
+    ) -> Result<OpikExperiment, OpikError> {
+        let experiment = experiment.into();
+        match self.experiment(&experiment.name).await {
+            Err(OpikError::ExperimentNotFound { .. }) => self.create_experiment(experiment).await,
+            found => found,
+        }
+    }
+
+    async fn find_experiment(&self, name: &str) -> Result<Option<OpikExperiment>, OpikError> {
+        #[derive(Deserialize)]
+        struct Row {
+            id: Uuid,
+            #[serde(default)]
+            name: Option<String>,
+            #[serde(default)]
+            dataset_name: Option<String>,
+            #[serde(default)]
+            dataset_id: Option<Uuid>,
+        }
+        let mut after = None;
+        loop {
+            let body = json!({
+                "name": name,
+                "project_name": self.opik().project(),
+                "limit": EXPERIMENTS_PAGE,
+                "last_retrieved_id": after,
+            });
+            let request = json_post("v1/private/experiments/stream", &body)
+                .with_max_answer_bytes(MAX_PAGE_BYTES);
+            let response = self.opik().ask(OPERATION, request, &[]).await?;
+            let page = Page::read(
+                OPERATION,
+                &response,
+                EXPERIMENTS_PAGE,
+                after,
+                |row: &Row| row.id,
+            )?;
+            // Opik looks for the name as a part of names.
+            let found = page.rows.into_iter().find(|row| {
+                let ours = match (row.dataset_id, &row.dataset_name) {
+                    (Some(id), _) => id == self.id(),
+                    (None, Some(name)) => name == self.name(),
+                    (None, None) => false,
+                };
+                ours && row.name.as_deref() == Some(name)
+            });
+            if let Some(row) = found {
+                return Ok(Some(OpikExperiment {
+                    dataset: self.clone(),
+                    id: row.id,
+                    name: name.to_owned(),
+                }));
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A trace that is an item's result.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) item: Uuid,
+    pub(crate) trace: Uuid,
+    pub(crate) failed: bool,
+}
+
+impl OpikExperiment {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The dataset that it is run on.
+    pub fn dataset(&self) -> &OpikDataset {
+        &self.dataset
+    }
+
+    pub(crate) fn opik(&self) -> &OpikExporter {
+        self.dataset.opik()
+    }
+
+    /// Links traces to the items whose results they are, a thousand in a request: `(item, trace)`. For what a program
+    /// has exported by itself; [`run`](Self::run) does it for its own. To link the same again changes nothing.
+    ///
+    /// Opik does not ask whether item and trace are there: they may be on their way.
+    ///
+    /// # Errors
+    ///
+    /// Opik is not to be reached, or refuses the key. An id that is not of version 7 is in the report.
+    pub async fn link(
+        &self,
+        results: impl IntoIterator<Item = (Uuid, Uuid)>,
+    ) -> Result<WriteReport, OpikError> {
+        let links = results.into_iter().map(|(item, trace)| Link {
+            item,
+            trace,
+            failed: false,
+        });
+        self.write_links(links).await
+    }
+
+    pub(crate) async fn write_links(
+        &self,
+        links: impl IntoIterator<Item = Link>,
+    ) -> Result<WriteReport, OpikError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            id: Uuid,
+            experiment_id: Uuid,
+            dataset_item_id: Uuid,
+            trace_id: Uuid,
+            // Without it Opik does not find the link by project if it comes before its trace.
+            project_name: &'a str,
+        }
+        let mut report = WriteReport::default();
+        let mut elements = Elements::default();
+        let mut places = Vec::new();
+        for (index, link) in links.into_iter().enumerate() {
+            let checked =
+                check_id("dataset item", link.item).and_then(|()| check_id("trace", link.trace));
+            if let Err(error) = checked {
+                report.push(index, error);
+                continue;
+            }
+            elements.push(&Body {
+                id: self.link_id(link),
+                experiment_id: self.id,
+                dataset_item_id: link.item,
+                trace_id: link.trace,
+                project_name: self.opik().project(),
+            });
+            places.push(index);
+        }
+        let post =
+            |body| HttpRequest::post("v1/private/experiments/items", "application/json", body);
+        let list = ("{\"experiment_items\":[", &elements);
+        self.opik()
+            .write_elements(OPERATION, post, list, &places, &mut report)
+            .await?;
+        Ok(report)
+    }
+
+    /// The id of a link follows from what it links, so that to link the same again makes no second one.
+    fn link_id(&self, link: Link) -> Uuid {
+        let id = id::with_time(self.mark(link), id::time_part(link.trace).unwrap_or(0));
+        id::trace_id(id, DateTime::UNIX_EPOCH, now())
+    }
+
+    /// The random part of a link's id. It also tells whether the result is a failure, which Opik keeps nowhere in an
+    /// experiment: a call that broke off may have an output.
+    fn mark(&self, link: Link) -> Uuid {
+        let failed: &[u8] = if link.failed { b"failed" } else { b"" };
+        let mut parts = link.item.as_bytes().to_vec();
+        parts.extend_from_slice(link.trace.as_bytes());
+        parts.extend_from_slice(failed);
+        Uuid::new_v5(&self.id, &parts)
+    }
+
+    /// The items that have a result. Those whose result is a failure have none.
+    pub(crate) async fn done(&self) -> Result<HashSet<Uuid>, OpikError> {
+        #[derive(Deserialize)]
+        struct Rows {
+            #[serde(default)]
+            content: Vec<Row>,
+        }
+        #[derive(Deserialize)]
+        struct Row {
+            #[serde(default, deserialize_with = "null_is_none")]
+            experiment_items: Vec<Result>,
+        }
+        #[derive(Deserialize)]
+        struct Result {
+            id: Uuid,
+            experiment_id: Option<Uuid>,
+            dataset_item_id: Uuid,
+            trace_id: Uuid,
+            #[serde(default)]
+            output: Option<IgnoredAny>,
+        }
+        let mut done = HashSet::new();
+        for page in 1.. {
+            let path = format!(
+                "v1/private/datasets/{}/items/experiments/items",
+                self.dataset.id()
+            );
+            let request = HttpRequest::get(path)
+                .with_query("page", page.to_string())
+                .with_query("size", RESULTS_PAGE.to_string())
+                .with_query("experiment_ids", json!([self.id]).to_string())
+                .with_query("truncate", "true")
+                .with_max_answer_bytes(MAX_PAGE_BYTES);
+            let response = self.opik().ask(OPERATION, request, &[]).await?;
+            let Rows { content } = read(OPERATION, &response)?;
+            let count = content.len();
+            for result in content.into_iter().flat_map(|row| row.experiment_items) {
+                if result.experiment_id.is_some_and(|id| id != self.id) {
+                    continue;
+                }
+                let marked = |failed| {
+                    let link = Link {
+                        item: result.dataset_item_id,
+                        trace: result.trace_id,
+                        failed,
+                    };
+                    id::same_random_part(result.id, self.mark(link))
+                };
+                if marked(false) || (result.output.is_some() && !marked(true)) {
+                    done.insert(result.dataset_item_id);
+                }
+            }
+            if count < RESULTS_PAGE {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Tells Opik that the experiment is over, for those who wait for it. Whether it listens does not matter.
+    pub(crate) async fn finish(&self) {
+        let request = json_post(
+            "v1/private/experiments/finish",
+            &json!({ "ids": [self.id] }),
+        );
+        if let Err(error) = self.opik().ask(OPERATION, request, &[]).await {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+fn null_is_none<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl fmt::Debug for OpikExperiment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpikExperiment")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("dataset", &self.dataset.name())
+            .finish_non_exhaustive()
+    }
+}
