@@ -96,6 +96,21 @@ async fn a_post_and_a_get_are_what_they_should_be() {
 }
 
 #[tokio::test]
+async fn a_put_is_a_post_by_another_name() {
+    let server = Server::answering(|_| answer("200 OK", &[], ""));
+    let sender = builder(server.url()).build().unwrap();
+    for body in ["{}".to_owned(), "a".repeat(2_000)] {
+        let request = HttpRequest::put("x/y", "application/json", body.clone());
+        sender.send(request).await.unwrap();
+    }
+    let seen = server.seen();
+    assert_eq!(seen[0].line(), "PUT /x/y HTTP/1.1");
+    assert_eq!(seen[0].header("content-type"), Some("application/json"));
+    assert_eq!(seen[0].body, b"{}");
+    assert_eq!(seen[1].header("content-encoding"), Some("gzip"));
+}
+
+#[tokio::test]
 async fn an_empty_answer_is_a_success() {
     let server = Server::answering(|_| "HTTP/1.1 204 No Content\r\n\r\n".into());
     let sender = builder(server.url()).build().unwrap();

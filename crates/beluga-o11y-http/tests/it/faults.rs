@@ -287,6 +287,23 @@ async fn of_an_endless_body_64_kib_are_read() {
 }
 
 #[tokio::test]
+async fn as_much_of_a_body_is_read_as_the_request_says() {
+    let server = Server::answering(|_| answer("200 OK", &[], &"x".repeat(100_000)));
+    for (most, read, complete) in [
+        (0, 0, false),
+        (10, 10, false),
+        (99_999, 99_999, false),
+        (100_000, 100_000, true),
+        (usize::MAX, 100_000, true),
+    ] {
+        let request = post().with_max_answer_bytes(most);
+        let response = sender(&server).send(request).await.unwrap();
+        assert_eq!(response.body().len(), read);
+        assert_eq!(response.is_complete(), complete, "{most}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_exactly_64_kib_is_whole() {
     for (length, complete) in [(MAX_BODY_BYTES, true), (MAX_BODY_BYTES + 1, false)] {
         let server = Server::answering(move |_| answer("200 OK", &[], &"x".repeat(length)));
