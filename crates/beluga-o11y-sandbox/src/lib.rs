@@ -166,7 +166,10 @@ pub use fault::Fault;
 #[cfg(feature = "otlp")]
 pub use langfuse::LangfuseProject;
 pub use langsmith::{LangSmithAccount, LangSmithRun};
-pub use opik::{ErrorInfo, OpikCloud, Span, Trace};
+pub use opik::{
+    Dataset, DatasetItem, ErrorInfo, Experiment, ExperimentItem, FeedbackScore, OpikCloud, Span,
+    Trace,
+};
 pub use request::Request;
 pub use sandbox::{Sandbox, SandboxBuilder};
 #[cfg(feature = "otlp")]

@@ -4,6 +4,8 @@ mod answers;
 mod api;
 mod auth;
 mod calls;
+mod constraints;
+mod evaluation;
 mod ids;
 mod instant;
 mod json;
@@ -21,6 +23,9 @@ use hyper::StatusCode;
 use uuid::Uuid;
 
 pub use self::auth::OpikCloud;
+pub use self::evaluation::record::{
+    Dataset, DatasetItem, Experiment, ExperimentItem, FeedbackScore,
+};
 use self::ids::IdWindow;
 pub use self::json::ErrorInfo;
 pub use self::record::{Span, Trace};
@@ -67,6 +72,22 @@ impl Opik {
 
     pub(crate) fn span(&self, id: Uuid) -> Option<Span> {
         self.store().record::<SpanOwn>(id, None)
+    }
+
+    pub(crate) fn datasets(&self) -> Vec<Dataset> {
+        self.store().datasets()
+    }
+
+    pub(crate) fn dataset_items(&self) -> Vec<DatasetItem> {
+        self.store().dataset_items()
+    }
+
+    pub(crate) fn experiments(&self) -> Vec<Experiment> {
+        self.store().experiments()
+    }
+
+    pub(crate) fn experiment_items(&self) -> Vec<ExperimentItem> {
+        self.store().experiment_items()
     }
 
     /// How many rows of traces and of spans there are.
@@ -143,8 +164,9 @@ impl Role for Opik {
     }
 
     fn stored(&self) -> usize {
-        let (traces, spans) = self.counts();
-        traces + spans
+        let store = self.store();
+        let (traces, spans) = store.counts();
+        traces + spans + store.evaluation.len()
     }
 
     fn clear(&self) {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::arrival::{Arrival, Listener};
 use crate::fault::Fault;
 use crate::langsmith::{self, LangSmith};
-use crate::opik::{Opik, OpikCloud, Span, Trace};
+use crate::opik::{Dataset, DatasetItem, Experiment, ExperimentItem, Opik, OpikCloud, Span, Trace};
 use crate::request::{Log, Request};
 use crate::server;
 use crate::shared::Shared;
@@ -143,6 +143,26 @@ impl Sandbox {
     /// Opik's span with this id; if several projects or workspaces have one, the last updated.
     pub fn span(&self, id: Uuid) -> Option<Span> {
         self.shared.opik.span(id)
+    }
+
+    /// Opik's stored datasets, in the order in which they were created.
+    pub fn datasets(&self) -> Vec<Dataset> {
+        self.shared.opik.datasets()
+    }
+
+    /// The items of all of Opik's datasets, in the order in which they first arrived.
+    pub fn dataset_items(&self) -> Vec<DatasetItem> {
+        self.shared.opik.dataset_items()
+    }
+
+    /// Opik's stored experiments, in the order in which they were created, with what their traces say by now.
+    pub fn experiments(&self) -> Vec<Experiment> {
+        self.shared.opik.experiments()
+    }
+
+    /// The items of all of Opik's experiments, in the order in which they first arrived.
+    pub fn experiment_items(&self) -> Vec<ExperimentItem> {
+        self.shared.opik.experiment_items()
     }
 
     /// The requests that arrived, in order: the newest 10 000, unless

@@ -1,5 +1,7 @@
 //! The backend's endpoints, and the order in which it checks things.
 
+use std::sync::MutexGuard;
+
 use chrono::Utc;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, header};
@@ -10,12 +12,13 @@ use crate::answer::Answer;
 use crate::arrival::News;
 use crate::body::{Body, MAX_DECODED, Problem};
 use crate::opik::Opik;
-use crate::opik::auth;
+use crate::opik::constraints::Refused;
 use crate::opik::json::parse_uuid;
 use crate::opik::record::{PublicView, Span, Trace};
 use crate::opik::search::{self, Query, Searched};
-use crate::opik::store::{Conflict, Stored};
-use crate::opik::wire::{Kind, Refused, SpanOwn, TraceOwn, Update, Write};
+use crate::opik::store::{Conflict, Store, Stored};
+use crate::opik::wire::{Kind, SpanOwn, TraceOwn, Update, Write};
+use crate::opik::{auth, evaluation};
 use crate::text::query_value;
 
 /// The version that `/is-alive/ver` tells: one that has every rule the sandbox keeps.
@@ -39,6 +42,10 @@ enum Route {
     Search(Entity),
     Get(Entity, Uuid),
     Update(Entity, Uuid),
+    PutScores(Entity),
+    PutScore(Entity, Uuid),
+    DeleteScore(Entity, Uuid),
+    Evaluation(evaluation::api::Route),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,16 +106,16 @@ fn try_answer(opik: &Opik, head: &Parts, body: &Body, news: &mut News) -> Result
 }
 
 /// A request to a known endpoint, in a workspace that it may use.
-struct Call<'a> {
-    opik: &'a Opik,
+pub(crate) struct Call<'a> {
+    pub(crate) opik: &'a Opik,
     head: &'a Parts,
-    workspace: &'a str,
-    body: &'a [u8],
+    pub(crate) workspace: &'a str,
+    pub(crate) body: &'a [u8],
 }
 
 impl Call<'_> {
     fn answer(&self, route: Route, news: &mut News) -> Result<Answer, Answer> {
-        let query = self.head.uri.query().unwrap_or_default();
+        let query = self.query();
         match route {
             Route::Ping | Route::Version => Ok(Answer::empty(StatusCode::OK)),
             Route::CheckAuth => Ok(Answer::empty(StatusCode::NO_CONTENT)),
@@ -135,11 +142,18 @@ impl Call<'_> {
             Route::Get(Entity::Spans, id) => self.get::<SpanOwn>(id),
             Route::Update(Entity::Traces, id) => self.update::<TraceOwn>(id, news),
             Route::Update(Entity::Spans, id) => self.update::<SpanOwn>(id, news),
+            Route::PutScores(Entity::Traces) => self.put_scores::<TraceOwn>(),
+            Route::PutScores(Entity::Spans) => self.put_scores::<SpanOwn>(),
+            Route::PutScore(Entity::Traces, id) => self.put_score::<TraceOwn>(id),
+            Route::PutScore(Entity::Spans, id) => self.put_score::<SpanOwn>(id),
+            Route::DeleteScore(Entity::Traces, id) => self.delete_score::<TraceOwn>(id),
+            Route::DeleteScore(Entity::Spans, id) => self.delete_score::<SpanOwn>(id),
+            Route::Evaluation(route) => self.answer_evaluation(route),
         }
     }
 
     fn batch<T: Stored>(&self, news: &mut News) -> Result<Answer, Answer> {
-        let writes = Write::<T>::batch(self.body).map_err(refusal)?;
+        let writes = Write::<T>::batch(self.body)?;
         for write in &writes {
             self.check_ids(write.id, &write.own)?;
         }
@@ -150,26 +164,42 @@ impl Call<'_> {
     }
 
     fn create<T: Stored>(&self, news: &mut News) -> Result<Answer, Answer> {
-        let write = Write::<T>::single(self.body).map_err(refusal)?;
+        let write = Write::<T>::single(self.body)?;
         self.check_ids(write.id, &write.own)?;
         let mut store = self.opik.store();
         let (id, touched) = store
             .create(self.workspace, write, Utc::now())
             .map_err(conflict)?;
         self.opik.note_stored::<T>(&mut store, &touched, news);
-        // Built from the URL that the backend sees, which is the one behind the front end: without the prefix.
-        let host = self
-            .head
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default();
-        let location = format!("http://{host}/v1/private/{}/{id}", T::BATCH);
-        Ok(Answer::empty(StatusCode::CREATED).with_header("location", &location))
+        Ok(self.created(T::BATCH, id))
+    }
+
+    /// The answer to a create. Its URL is the one that the backend sees behind its front end: without the prefix.
+    pub(crate) fn created(&self, kind: &str, id: Uuid) -> Answer {
+        let host = self.head.headers.get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let location = format!("http://{host}/v1/private/{kind}/{id}");
+        Answer::empty(StatusCode::CREATED).with_header("location", &location)
+    }
+
+    /// The answer to a write, with what is too old by now forgotten.
+    pub(crate) fn stored(&self, mut store: MutexGuard<'_, Store>, status: StatusCode) -> Answer {
+        store.forget_beyond(self.opik.max_rows);
+        Answer::empty(status)
+    }
+
+    /// What came after `?`, or nothing.
+    pub(crate) fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    pub(crate) fn not_found<T: Stored>(id: Uuid) -> Answer {
+        let text = format!("{} id: {id} not found", T::RESOURCE);
+        Answer::message(StatusCode::NOT_FOUND, &text)
     }
 
     fn update<T: Stored>(&self, id: Uuid, news: &mut News) -> Result<Answer, Answer> {
-        let update = Update::<T>::read(self.body).map_err(refusal)?;
+        let update = Update::<T>::read(self.body)?;
         let now = Utc::now();
         let window = self.opik.id_window;
         window
@@ -197,16 +227,11 @@ impl Call<'_> {
         let record = self.opik.store().record::<T>(id, Some(self.workspace));
         record
             .map(|record| Answer::json(StatusCode::OK, &record.public_view()))
-            .ok_or_else(|| {
-                Answer::message(
-                    StatusCode::NOT_FOUND,
-                    &format!("{} id: {id} not found", T::RESOURCE),
-                )
-            })
+            .ok_or_else(|| Self::not_found::<T>(id))
     }
 
     fn search<T: Searched>(&self) -> Result<Answer, Answer> {
-        let query = Query::from_body(self.body).map_err(refusal)?;
+        let query = Query::from_body(self.body)?;
         search::stream::<T>(&self.opik.store(), self.workspace, &query)
     }
 
@@ -235,7 +260,11 @@ impl Call<'_> {
     }
 
     fn retrieve_project(&self) -> Result<Answer, Answer> {
-        search::project_by_name(&self.opik.store(), self.workspace, self.body).map_err(refusal)
+        Ok(search::project_by_name(
+            &self.opik.store(),
+            self.workspace,
+            self.body,
+        )?)
     }
 
     fn check_ids(&self, id: Option<Uuid>, own: &impl Kind) -> Result<(), Answer> {
@@ -245,14 +274,16 @@ impl Call<'_> {
     }
 }
 
-fn project_not_found() -> Answer {
+pub(crate) fn project_not_found() -> Answer {
     Answer::errors(StatusCode::NOT_FOUND, &["Project not found"])
 }
 
-fn refusal(refused: Refused) -> Answer {
-    match refused {
-        Refused::Unreadable(reason) => Answer::unreadable(&reason),
-        Refused::Broken(errors) => Answer::errors(StatusCode::UNPROCESSABLE_ENTITY, &errors),
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unreadable(reason) => Self::unreadable(&reason),
+            Refused::Broken(errors) => Self::errors(StatusCode::UNPROCESSABLE_ENTITY, &errors),
+        }
     }
 }
 
@@ -301,7 +332,13 @@ fn routes(path: &str) -> Vec<(Method, Route)> {
                 path.strip_prefix("/v1/private/spans")
                     .map(|rest| entity_routes(Entity::Spans, rest))
             };
-            project.or_else(traces).or_else(spans).unwrap_or_default()
+            let evaluation = || {
+                let routes = evaluation::api::routes(path.strip_prefix("/v1/private")?);
+                let wrapped = |(method, route)| (method, Route::Evaluation(route));
+                Some(routes.into_iter().map(wrapped).collect())
+            };
+            let known = project.or_else(traces).or_else(spans);
+            known.or_else(evaluation).unwrap_or_default()
         }
     }
 }
@@ -314,27 +351,40 @@ fn entity_routes(entity: Entity, rest: &str) -> Vec<(Method, Route)> {
         ],
         "/batch" => vec![(Method::POST, Route::Batch(entity))],
         "/search" => vec![(Method::POST, Route::Search(entity))],
-        _ => rest
-            .strip_prefix('/')
-            .and_then(parse_uuid)
-            .map_or_else(Vec::new, |id| {
-                vec![
-                    (Method::GET, Route::Get(entity, id)),
-                    (Method::PATCH, Route::Update(entity, id)),
-                ]
-            }),
+        "/feedback-scores" => vec![(Method::PUT, Route::PutScores(entity))],
+        _ => {
+            let rest = rest.strip_prefix('/').unwrap_or_default();
+            let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
+            parse_uuid(id).map_or_else(Vec::new, |id| routes_of_one(entity, id, rest))
+        }
+    }
+}
+
+fn routes_of_one(entity: Entity, id: Uuid, rest: &str) -> Vec<(Method, Route)> {
+    match rest {
+        "" => vec![
+            (Method::GET, Route::Get(entity, id)),
+            (Method::PATCH, Route::Update(entity, id)),
+        ],
+        "feedback-scores" => vec![(Method::PUT, Route::PutScore(entity, id))],
+        "feedback-scores/delete" => vec![(Method::POST, Route::DeleteScore(entity, id))],
+        _ => Vec::new(),
     }
 }
 
 fn reads_json(route: Route) -> bool {
-    matches!(
-        route,
+    match route {
         Route::Batch(_)
-            | Route::Create(_)
-            | Route::Update(..)
-            | Route::Search(_)
-            | Route::RetrieveProject
-    )
+        | Route::Create(_)
+        | Route::Update(..)
+        | Route::Search(_)
+        | Route::PutScores(_)
+        | Route::PutScore(..)
+        | Route::DeleteScore(..)
+        | Route::RetrieveProject => true,
+        Route::Evaluation(route) => route.reads_json(),
+        _ => false,
+    }
 }
 
 /// Opik: `@Consumes(APPLICATION_JSON)` on every resource; parameters such as a charset are fine.

@@ -33,9 +33,7 @@ impl IdWindow {
         resource: &str,
         now: DateTime<Utc>,
     ) -> Result<(), String> {
-        if id.get_version_num() != 7 {
-            return Err(format!("{resource} id must be a version 7 UUID"));
-        }
+        check_version(id, resource)?;
         if millis(id) > now.timestamp_millis().saturating_add(self.millis()) {
             return Err(self.complaint(id, "too_far_future"));
         }
@@ -54,6 +52,15 @@ impl IdWindow {
             "id with timestamp '{time}' must be in the allowed ingestion window of '{}' around now, reason '{reason}'",
             java_duration(self.0)
         )
+    }
+}
+
+/// The rule for an id whose time does not matter (Opik: `IdGenerator.validateVersion`).
+pub(crate) fn check_version(id: Uuid, resource: &str) -> Result<(), String> {
+    if id.get_version_num() == 7 {
+        Ok(())
+    } else {
+        Err(format!("{resource} id must be a version 7 UUID"))
     }
 }
 

@@ -98,12 +98,7 @@ impl<'a> Object<'a> {
         let Some(text) = self.string(name)? else {
             return Ok(None);
         };
-        parse_uuid(&text).map(Some).ok_or_else(|| {
-            Unreadable(format!(
-                "Cannot deserialize value of type `java.util.UUID` from String \"{text}\": UUID has to be represented \
-                 by standard 36-char representation"
-            ))
-        })
+        uuid(&text).map(Some)
     }
 
     pub(crate) fn instant(&self, name: &str) -> Read<Option<DateTime<Utc>>> {
@@ -138,6 +133,16 @@ impl<'a> Object<'a> {
         number
             .map(Some)
             .ok_or_else(|| wrong_type("java.lang.Double", Token::of(raw)))
+    }
+
+    pub(crate) fn boolean(&self, name: &str) -> Read<Option<bool>> {
+        let Some(raw) = self.raw(name) else {
+            return Ok(None);
+        };
+        match Token::of(raw) {
+            Token::Boolean => Ok(Some(raw.get() == "true")),
+            other => Err(wrong_type("boolean", other)),
+        }
     }
 
     pub(crate) fn integer(&self, name: &str) -> Read<Option<i32>> {
@@ -212,6 +217,35 @@ impl<'a> Object<'a> {
             message: object.string("message")?,
             traceback: object.string("traceback")?.unwrap_or_default(),
         }))
+    }
+
+    /// A value that should be an object of the Java class `java`, if it is there.
+    pub(crate) fn object(&self, name: &str, java: &str) -> Read<Option<Object<'a>>> {
+        let raw = self.raw(name);
+        raw.map(|raw| Object::from_raw(raw, java)).transpose()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// UUID texts, in the order they came.
+    pub(crate) fn uuids(&self, name: &str) -> Read<Option<Vec<Uuid>>> {
+        let texts = self.strings(name)?;
+        let ids = texts.map(|texts| texts.iter().map(|text| uuid(text)).collect());
+        ids.transpose()
+    }
+
+    /// The elements of an array, each read by `read`, or none if the array is absent.
+    pub(crate) fn batch<T>(
+        &self,
+        name: &str,
+        java: &str,
+        read: impl Fn(&Object<'a>) -> Read<T>,
+    ) -> Read<Option<Vec<T>>> {
+        let objects = self.objects(name, java)?;
+        let batch = objects.map(|objects| objects.iter().map(read).collect());
+        batch.transpose()
     }
 
     /// The elements of an array of objects, or none if the array is absent.
@@ -297,6 +331,15 @@ pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
     } else {
         None
     }
+}
+
+fn uuid(text: &str) -> Read<Uuid> {
+    parse_uuid(text).ok_or_else(|| {
+        Unreadable(format!(
+            "Cannot deserialize value of type `java.util.UUID` from String \"{text}\": UUID has to be represented by \
+             standard 36-char representation"
+        ))
+    })
 }
 
 fn wrong_type(java: &str, token: Token) -> Unreadable {

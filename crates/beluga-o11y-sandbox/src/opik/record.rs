@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::opik::evaluation::record::FeedbackScore;
 use crate::opik::json::ErrorInfo;
 
 /// A stored trace, with what the backend computes from its spans.
@@ -78,6 +79,9 @@ pub struct Trace {
     /// The providers of its spans, each once, sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<String>,
+    /// One of a name, in the order in which the names first arrived.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub feedback_scores: Vec<FeedbackScore>,
 }
 
 /// A stored span.
@@ -153,6 +157,9 @@ pub struct Span {
     /// Milliseconds from start to end, to the microsecond; none without an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
+    /// One of a name, in the order in which the names first arrived.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub feedback_scores: Vec<FeedbackScore>,
 }
 
 /// A record as the backend's own API shows it (Opik: `Trace.View.Public`, `Span.View.Public`).

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::opik::constraints::{Broken, Errors, Refused};
 use crate::opik::json::{Object, Read, parse_uuid};
 use crate::opik::record::{PublicView, Span, Trace};
 use crate::opik::row::ProjectIndex;
 use crate::opik::store::Store;
-use crate::opik::wire::Refused;
 use crate::text::query_value;
 
 /// Records that a stream gives unless it is asked for fewer or more, and at most (Opik: `TraceSearchStreamRequest`).
-const DEFAULT_LIMIT: i32 = 500;
+pub(crate) const DEFAULT_LIMIT: i32 = 500;
 const MAX_LIMIT: i32 = 2000;
 
 /// What to look for.
@@ -23,8 +23,29 @@ pub(crate) struct Query {
     project_id: Option<Uuid>,
     trace_id: Option<Uuid>,
     last_retrieved_id: Option<Uuid>,
-    limit: Option<i32>,
+    limit: Limit,
     filters: Vec<Filter>,
+}
+
+/// How many records a stream gives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limit(i32);
+
+impl Limit {
+    pub(crate) fn read(object: &Object<'_>, name: &str, default: i32) -> Read<Self> {
+        let limit = object.integer(name)?;
+        Ok(Self(limit.unwrap_or(default)))
+    }
+
+    pub(crate) fn check(self, broken: &mut Broken<'_>, field: &str) {
+        broken.if_true(self.0 < 1, field, "must be greater than or equal to 1");
+        let complaint = format!("must be less than or equal to {MAX_LIMIT}");
+        broken.if_true(self.0 > MAX_LIMIT, field, &complaint);
+    }
+
+    pub(crate) fn get(self) -> usize {
+        usize::try_from(self.0).unwrap_or_default()
+    }
 }
 
 /// One condition on a field of the public view.
@@ -40,15 +61,10 @@ impl Query {
     pub(crate) fn from_body(body: &[u8]) -> Result<Self, Refused> {
         let object = Object::from_body(body, "com.comet.opik.api.SearchStreamRequest")?;
         let query = Self::read(&object)?;
-        match query.limit {
-            Some(..1) => Err(Refused::Broken(vec![
-                "limit must be greater than or equal to 1".to_owned(),
-            ])),
-            Some(limit) if limit > MAX_LIMIT => Err(Refused::Broken(vec![format!(
-                "limit must be less than or equal to {MAX_LIMIT}"
-            )])),
-            _ => Ok(query),
-        }
+        let mut errors = Errors::default();
+        query.limit.check(&mut errors.top(), "limit");
+        errors.refuse()?;
+        Ok(query)
     }
 
     fn read(object: &Object<'_>) -> Read<Self> {
@@ -60,7 +76,7 @@ impl Query {
             project_id: object.uuid("project_id")?,
             trace_id: object.uuid("trace_id")?,
             last_retrieved_id: object.uuid("last_retrieved_id")?,
-            limit: object.integer("limit")?,
+            limit: Limit::read(object, "limit", DEFAULT_LIMIT)?,
             filters: filters.iter().map(Filter::read).collect::<Read<Vec<_>>>()?,
         })
     }
@@ -202,16 +218,32 @@ pub(crate) fn stream<T: Searched>(
     workspace: &str,
     query: &Query,
 ) -> Result<Answer, Answer> {
-    let limit = usize::try_from(query.limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or_default();
     let views = query.views::<T>(store, workspace)?;
-    let lines: String = views
-        .iter()
-        .take(limit)
-        .map(|view| format!("{view}\r\n"))
-        .collect();
-    Ok(Answer::empty(StatusCode::OK)
+    Ok(lines(views.into_iter().take(query.limit.get())))
+}
+
+/// One JSON object a line.
+pub(crate) fn lines(views: impl IntoIterator<Item = Value>) -> Answer {
+    let views = views.into_iter();
+    let lines: String = views.map(|view| format!("{view}\r\n")).collect();
+    Answer::empty(StatusCode::OK)
         .with_body(bytes::Bytes::from(lines).into())
-        .with_header("content-type", "application/octet-stream"))
+        .with_header("content-type", "application/octet-stream")
+}
+
+/// Refuses the filters of a query string: those of datasets and experiments are not known here.
+pub(crate) fn no_filters(query: &str) -> Result<(), Answer> {
+    no_filter_text(query_value(query, "filters").as_deref())
+}
+
+/// The same for filters that are JSON text in a body.
+pub(crate) fn no_filter_text(filters: Option<&str>) -> Result<(), Answer> {
+    let text = filters.unwrap_or_default().trim();
+    if text.is_empty() || text == "[]" {
+        return Ok(());
+    }
+    let message = format!("The sandbox has no filter '{text}'");
+    Err(Answer::message(StatusCode::BAD_REQUEST, &message))
 }
 
 /// `GET /v1/private/traces` and `/spans`: one page.

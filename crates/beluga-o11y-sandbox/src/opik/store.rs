@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::opik::calls::{self, OfTrace};
+use crate::opik::evaluation::Evaluation;
 use crate::opik::record::{Span, Trace};
 use crate::opik::row::{ProjectIndex, Row, Table, keep, newest_of_each, replace};
 use crate::opik::wire::{Common, Kind, SpanOwn, TraceOwn, Update, Write};
@@ -48,6 +49,7 @@ pub(crate) struct Store {
     spans: Table<SpanOwn>,
     /// Places of a trace's spans, by project and trace id.
     spans_of: HashMap<(ProjectIndex, Uuid), BTreeSet<usize>>,
+    pub(crate) evaluation: Evaluation,
 }
 
 /// The rows of traces or of spans.
@@ -168,10 +170,11 @@ impl Store {
         (self.traces.rows.len(), self.spans.rows.len())
     }
 
-    /// Forgets the oldest traces, and the oldest spans, beyond that many.
+    /// Forgets the oldest traces, the oldest spans, and the oldest of what evaluations leave, each beyond that many.
     pub(crate) fn forget_beyond(&mut self, max: usize) {
         self.forget_rows_beyond::<TraceOwn>(max);
         self.forget_rows_beyond::<SpanOwn>(max);
+        self.evaluation.forget_beyond(max);
     }
 
     fn forget_rows_beyond<T: Stored>(&mut self, max: usize) {
@@ -321,6 +324,12 @@ impl Store {
             .map(|row| T::record(self, row))
     }
 
+    /// The project of the newest row with this id.
+    pub(crate) fn project_of<T: Stored>(&self, workspace: &str, id: Uuid) -> Option<ProjectIndex> {
+        let place = self.find::<T>(workspace, id, None)?;
+        T::table(self).rows.get(place).map(|row| row.project)
+    }
+
     /// The records of a project, newest id first, as the backend lists them.
     pub(crate) fn of_project<T: Stored>(
         &self,
@@ -466,6 +475,7 @@ impl Store {
             span_count: spans.map_or(0, BTreeSet::len),
             llm_span_count: totals.llm_spans,
             providers: totals.providers.into_iter().collect(),
+            feedback_scores: self.scores_of::<TraceOwn>(row.project, row.id),
         }
     }
 
@@ -498,6 +508,7 @@ impl Store {
             created_at: row.created_at,
             last_updated_at: row.updated_at,
             duration: common.duration(),
+            feedback_scores: self.scores_of::<SpanOwn>(row.project, row.id),
         }
     }
 }
@@ -532,7 +543,7 @@ impl Totals {
 }
 
 /// The cost column has 12 decimals; this also takes away the noise of adding floats.
-fn rounded(cost: f64) -> f64 {
+pub(crate) fn rounded(cost: f64) -> f64 {
     // By way of text: dividing by 1e12 would give some costs back one bit off.
     format!("{cost:.12}").parse().unwrap_or(cost)
 }

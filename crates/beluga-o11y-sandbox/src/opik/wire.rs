@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::opik::constraints::{Broken, Errors, Refused, blank};
 use crate::opik::instant::Column;
 use crate::opik::json::{ErrorInfo, Object, Read};
 
@@ -20,10 +21,6 @@ const SOURCES: &[&str] = &[
     "evaluator",
 ];
 const SPAN_TYPES: &[&str] = &["general", "tool", "llm", "guardrail"];
-/// Elements that a batch may have (Opik: `TraceBatch`, `SpanBatch`).
-const MAX_BATCH: usize = 1000;
-/// Characters of a project's name; the column is VARCHAR(150).
-const MAX_PROJECT_NAME: usize = 150;
 /// Characters of an environment.
 const MAX_ENVIRONMENT: usize = 150;
 /// Tags that an update may carry, and the characters of each (Opik: `TraceUpdate`).
@@ -136,7 +133,7 @@ impl Kind for SpanOwn {
     }
 
     fn check(&self, broken: &mut Broken<'_>) {
-        broken.if_true(self.trace_id.is_none(), "traceId", "must not be null");
+        broken.if_null("traceId", self.trace_id.as_ref());
         broken.if_true(
             negative(self.total_estimated_cost),
             "totalEstimatedCost",
@@ -151,82 +148,24 @@ impl Kind for SpanOwn {
     }
 }
 
-/// Constraint violations, each with its path in camelCase, as Jakarta Validation reports them.
-#[derive(Debug)]
-pub(crate) struct Broken<'a> {
-    errors: &'a mut Vec<String>,
-    /// `traces[0].`, or nothing.
-    path: String,
-}
-
-impl Broken<'_> {
-    fn if_true(&mut self, broken: bool, field: &str, complaint: &str) {
-        if broken {
-            self.errors
-                .push(format!("{}{field} {complaint}", self.path));
-        }
-    }
-}
-
-/// Why a body is refused before its ids are looked at.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// 400
-    Unreadable(String),
-    /// 422
-    Broken(Vec<String>),
-}
-
-impl From<crate::opik::json::Unreadable> for Refused {
-    fn from(unreadable: crate::opik::json::Unreadable) -> Self {
-        Self::Unreadable(unreadable.0)
-    }
-}
-
 impl<T: Kind> Write<T> {
     /// Reads and checks `{"traces":[...]}` or `{"spans":[...]}`: first every type, then every constraint.
     pub(crate) fn batch(body: &[u8]) -> Result<Vec<Self>, Refused> {
         let object = Object::from_body(body, &format!("{}Batch", T::JAVA))?;
-        let Some(elements) = object.objects(T::BATCH, T::JAVA)? else {
-            return Err(Refused::Broken(vec![format!(
-                "{} must not be null",
-                T::BATCH
-            )]));
-        };
-        let writes = elements.iter().map(Self::read).collect::<Read<Vec<_>>>()?;
-        let mut errors = Vec::new();
-        if writes.is_empty() || writes.len() > MAX_BATCH {
-            errors.push(format!(
-                "{} size must be between 1 and {MAX_BATCH}",
-                T::BATCH
-            ));
-        }
-        for (index, write) in writes.iter().enumerate() {
-            write.check(&mut Broken {
-                errors: &mut errors,
-                path: format!("{}[{index}].", T::BATCH),
-            });
-        }
-        if errors.is_empty() {
-            Ok(writes)
-        } else {
-            Err(Refused::Broken(errors))
-        }
+        let writes = object.batch(T::BATCH, T::JAVA, Self::read)?;
+        let mut errors = Errors::default();
+        errors.batch(T::BATCH, writes.as_deref(), Self::check);
+        errors.refuse()?;
+        Ok(writes.unwrap_or_default())
     }
 
     /// Reads and checks the body of a single create.
     pub(crate) fn single(body: &[u8]) -> Result<Self, Refused> {
         let write = Self::read(&Object::from_body(body, T::JAVA)?)?;
-        let mut errors = Vec::new();
-        write.check(&mut Broken {
-            errors: &mut errors,
-            path: String::new(),
-        });
-        if errors.is_empty() {
-            Ok(write)
-        } else {
-            Err(Refused::Broken(errors))
-        }
+        let mut errors = Errors::default();
+        write.check(&mut errors.top());
+        errors.refuse()?;
+        Ok(write)
     }
 
     fn read(object: &Object<'_>) -> Read<Self> {
@@ -239,11 +178,7 @@ impl<T: Kind> Write<T> {
     }
 
     fn check(&self, broken: &mut Broken<'_>) {
-        broken.if_true(
-            self.common.start_time.is_none(),
-            "startTime",
-            "must not be null",
-        );
+        broken.if_null("startTime", self.common.start_time.as_ref());
         check_range(
             broken,
             "lastUpdatedAt",
@@ -266,11 +201,8 @@ impl<T: Kind> Update<T> {
             common: Common::read(&object, false)?,
             own: T::read(&object)?,
         };
-        let mut errors = Vec::new();
-        let mut broken = Broken {
-            errors: &mut errors,
-            path: String::new(),
-        };
+        let mut errors = Errors::default();
+        let mut broken = errors.top();
         update.common.check(&mut broken);
         update.own.check(&mut broken);
         let tags = update.common.tags.as_deref().unwrap_or_default();
@@ -281,11 +213,8 @@ impl<T: Kind> Update<T> {
         ] {
             check_tags(&mut broken, field, tags);
         }
-        if errors.is_empty() {
-            Ok(update)
-        } else {
-            Err(Refused::Broken(errors))
-        }
+        errors.refuse()?;
+        Ok(update)
     }
 }
 
@@ -312,43 +241,20 @@ impl Common {
     }
 
     fn check(&self, broken: &mut Broken<'_>) {
-        if let Some(name) = self.project_name.as_deref().map(str::trim) {
-            broken.if_true(name.is_empty(), "projectName", "must not be blank");
-            let too_long = name.chars().count() > MAX_PROJECT_NAME;
-            broken.if_true(
-                too_long,
-                "projectName",
-                &format!("size must be between 0 and {MAX_PROJECT_NAME}"),
-            );
-        }
+        broken.check_project_name(self.project_name.as_deref());
         check_range(broken, "startTime", self.start_time, Column::Nanoseconds);
         check_range(broken, "endTime", self.end_time, Column::Nanoseconds);
         if let Some(error) = &self.error_info {
             // The backend does not look into a trace's error, but then its official reader cannot read the trace.
-            broken.if_true(
-                blank(&error.exception_type),
-                "errorInfo.exceptionType",
-                "must not be blank",
-            );
-            broken.if_true(
-                blank(&error.traceback),
-                "errorInfo.traceback",
-                "must not be blank",
-            );
+            broken.if_blank("errorInfo.exceptionType", Some(&error.exception_type));
+            broken.if_blank("errorInfo.traceback", Some(&error.traceback));
         }
         broken.if_true(
             negative(self.ttft),
             "ttft",
             "must be greater than or equal to 0",
         );
-        let environment = self
-            .environment
-            .as_deref()
-            .unwrap_or_default()
-            .chars()
-            .count();
-        let complaint = format!("size must be between 0 and {MAX_ENVIRONMENT}");
-        broken.if_true(environment > MAX_ENVIRONMENT, "environment", &complaint);
+        broken.if_longer("environment", self.environment.as_deref(), MAX_ENVIRONMENT);
     }
 }
 
@@ -365,7 +271,7 @@ fn check_range(
     );
 }
 
-fn check_tags(broken: &mut Broken<'_>, field: &str, tags: &[String]) {
+pub(crate) fn check_tags(broken: &mut Broken<'_>, field: &str, tags: &[String]) {
     broken.if_true(
         tags.len() > MAX_TAGS,
         field,
@@ -382,10 +288,6 @@ fn check_tags(broken: &mut Broken<'_>, field: &str, tags: &[String]) {
         field,
         &format!("Tag cannot exceed {MAX_TAG} characters"),
     );
-}
-
-fn blank(text: &str) -> bool {
-    text.trim().is_empty()
 }
 
 fn negative(number: Option<f64>) -> bool {

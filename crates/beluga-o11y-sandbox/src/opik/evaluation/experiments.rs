@@ -1,0 +1,397 @@
+//! Experiments: created, changed, found, finished.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use hyper::StatusCode;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::opik::api::Call;
+use crate::opik::constraints::{Broken, Errors, Refused};
+use crate::opik::evaluation::project::Named;
+use crate::opik::evaluation::record::Experiment;
+use crate::opik::evaluation::store::ExperimentRow;
+use crate::opik::ids;
+use crate::opik::json::{Object, Read, parse_uuid};
+use crate::opik::record::PublicView;
+use crate::opik::row::replace;
+use crate::opik::search::{self, DEFAULT_LIMIT, Limit};
+use crate::opik::store::Store;
+use crate::opik::wire::check_tags;
+use crate::text::{query_value, to_value};
+
+const EXPERIMENT: &str = "com.comet.opik.api.Experiment";
+const TYPES: &[&str] = &["regular", "trial", "mini-batch", "mutation"];
+const METHODS: &[&str] = &["dataset", "evaluation_suite"];
+const STATUSES: &[&str] = &["running", "completed", "cancelled", "failed"];
+
+/// The fields that a create and an update share.
+#[derive(Debug)]
+struct Fields {
+    name: Option<String>,
+    metadata: Option<Box<RawValue>>,
+    tags: Option<Vec<String>>,
+    experiment_type: Option<&'static str>,
+    status: Option<&'static str>,
+    scores: Option<Vec<(Option<String>, Option<f64>)>>,
+}
+
+impl Fields {
+    fn read(object: &Object<'_>) -> Read<Self> {
+        let score = |score: &Object<'_>| Ok((score.string("name")?, score.number("value")?));
+        Ok(Self {
+            name: object.string("name")?,
+            metadata: object.any("metadata"),
+            tags: object.strings("tags")?,
+            experiment_type: object.one_of("type", TYPES, "com.comet.opik.api.ExperimentType")?,
+            status: object.one_of("status", STATUSES, "com.comet.opik.api.ExperimentStatus")?,
+            scores: object.batch(
+                "experiment_scores",
+                "com.comet.opik.api.ExperimentScore",
+                score,
+            )?,
+        })
+    }
+
+    fn check(&self, errors: &mut Errors) {
+        check_tags(
+            &mut errors.top(),
+            "tags",
+            self.tags.as_deref().unwrap_or_default(),
+        );
+        for (index, (name, value)) in self.scores.iter().flatten().enumerate() {
+            let mut broken = errors.at(format!("experimentScores[{index}]."));
+            broken.unless_named("name", name.as_deref());
+            broken.if_null("value", value.as_ref());
+        }
+    }
+
+    /// Sets what is there.
+    fn set(self, experiment: &mut Experiment) {
+        if let Some(name) = self.name {
+            experiment.name = name;
+        }
+        if let Some(tags) = self.tags {
+            experiment.tags = tags;
+        }
+        if let Some(own) = self.experiment_type {
+            own.clone_into(&mut experiment.experiment_type);
+        }
+        replace(
+            &mut experiment.metadata,
+            self.metadata.map(|raw| to_value(raw.get())),
+        );
+        replace(&mut experiment.status, self.status.map(str::to_owned));
+        if let Some(scores) = self.scores {
+            let named = scores
+                .into_iter()
+                .filter_map(|(name, value)| name.zip(value));
+            experiment.experiment_scores = named.collect();
+        }
+    }
+}
+
+/// What a create says, its constraints held.
+#[derive(Debug)]
+struct Create {
+    id: Option<Uuid>,
+    dataset_name: String,
+    project: Named,
+    fields: Fields,
+    method: &'static str,
+    optimization_id: Option<Uuid>,
+    dataset_version_id: Option<Uuid>,
+    prompt_versions: Option<Box<RawValue>>,
+}
+
+impl Create {
+    fn read(body: &[u8]) -> Result<Self, Refused> {
+        let object = Object::from_body(body, EXPERIMENT)?;
+        let dataset = object.string("dataset_name")?;
+        let method = "com.comet.opik.api.EvaluationMethod";
+        let create = Self {
+            id: object.uuid("id")?,
+            dataset_name: dataset.clone().unwrap_or_default(),
+            project: Named::read(&object)?,
+            fields: Fields::read(&object)?,
+            method: object
+                .one_of("evaluation_method", METHODS, method)?
+                .unwrap_or("dataset"),
+            optimization_id: object.uuid("optimization_id")?,
+            dataset_version_id: object.uuid("dataset_version_id")?,
+            prompt_versions: object.any("prompt_versions"),
+        };
+        let mut errors = Errors::default();
+        errors.top().unless_named("datasetName", dataset.as_deref());
+        create.project.check(&mut errors.top());
+        create.fields.check(&mut errors);
+        errors.refuse()?;
+        Ok(create)
+    }
+}
+
+/// A name of the form that Opik makes up: two words and a number.
+fn made_up_name(id: Uuid) -> String {
+    const FIRST: &[&str] = &[
+        "calm", "bright", "early", "gentle", "quiet", "rapid", "steady", "vivid",
+    ];
+    const SECOND: &[&str] = &[
+        "beach", "canyon", "forest", "harbor", "island", "meadow", "river", "valley",
+    ];
+    let (_, low) = id.as_u64_pair();
+    let word = |words: &[&'static str], bits: u64| {
+        let place = usize::try_from(bits % 8).unwrap_or_default();
+        words.get(place).copied().unwrap_or("plain")
+    };
+    format!(
+        "{}_{}_{}",
+        word(FIRST, low),
+        word(SECOND, low >> 3),
+        (low >> 6) % 10_000
+    )
+}
+
+fn not_found(id: Uuid) -> Answer {
+    let text = format!("Not found experiment with id '{id}'");
+    Answer::message(StatusCode::NOT_FOUND, &text)
+}
+
+impl Call<'_> {
+    /// `POST /experiments`: the same id again changes nothing (Opik: `ExperimentService.create`).
+    pub(crate) fn create_experiment(&self) -> Result<Answer, Answer> {
+        let create = Create::read(self.body)?;
+        let id = create.id.unwrap_or_else(Uuid::now_v7);
+        ids::check_version(id, "Experiment").map_err(|details| Answer::invalid_id(&details))?;
+        let (mut store, now) = (self.opik.store(), Utc::now());
+        let project = create.project.made(&mut store, self.workspace, now)?;
+        let dataset = store.dataset_for(self.workspace, create.dataset_name, project, now);
+        let versions = store
+            .dataset(self.workspace, dataset)
+            .map(|row| &row.versions);
+        let latest = versions.and_then(|versions| Some(versions.latest()?.id));
+        let known = |id| versions.is_some_and(|versions| versions.has(id));
+        if create.dataset_version_id.is_some_and(|id| !known(id)) {
+            return Err(Answer::message(
+                StatusCode::CONFLICT,
+                "Dataset version not found",
+            ));
+        }
+        if store.evaluation.experiments.get(&id).is_none() {
+            let project = project.and_then(|index| store.project_at(index));
+            let mut experiment = Experiment {
+                id,
+                workspace: self.workspace.to_owned(),
+                project_id: project.map(|project| project.id),
+                project_name: project.map(|project| project.name.clone()),
+                dataset_id: dataset,
+                dataset_name: None,
+                name: String::new(),
+                experiment_type: "regular".to_owned(),
+                evaluation_method: create.method.to_owned(),
+                status: None,
+                metadata: None,
+                tags: Vec::new(),
+                optimization_id: create.optimization_id,
+                dataset_version_id: create.dataset_version_id.or(latest),
+                prompt_versions: create.prompt_versions.map(|raw| to_value(raw.get())),
+                experiment_scores: BTreeMap::new(),
+                feedback_scores: BTreeMap::new(),
+                trace_count: 0,
+                total_estimated_cost: None,
+                total_estimated_cost_avg: None,
+                duration: BTreeMap::new(),
+                usage: BTreeMap::new(),
+                finished: false,
+                created_at: now,
+                last_updated_at: now,
+            };
+            create.fields.set(&mut experiment);
+            if experiment.name.trim().is_empty() {
+                experiment.name = made_up_name(id);
+            }
+            store.evaluation.experiments.put(ExperimentRow(experiment));
+        }
+        self.stored(store, StatusCode::CREATED);
+        Ok(self.created("experiments", id))
+    }
+
+    /// `PATCH /experiments/{id}` (Opik: `ExperimentService.update`).
+    pub(crate) fn update_experiment(&self, id: Uuid) -> Result<Answer, Answer> {
+        let update = Update::read(self.body)?;
+        let mut store = self.opik.store();
+        if store.experiment(self.workspace, id).is_none() {
+            let text = format!("Experiment not found: '{id}'");
+            return Err(Answer::message(StatusCode::NOT_FOUND, &text));
+        }
+        if let Some(ExperimentRow(experiment)) = store.evaluation.experiments.get_mut(&id) {
+            update.fields.set(experiment);
+            for tag in update.tags_to_add {
+                if !experiment.tags.contains(&tag) {
+                    experiment.tags.push(tag);
+                }
+            }
+            experiment
+                .tags
+                .retain(|tag| !update.tags_to_remove.contains(tag));
+            experiment.last_updated_at = Utc::now();
+        }
+        Ok(Answer::empty(StatusCode::NO_CONTENT))
+    }
+
+    /// `POST /experiments/finish`: unknown ones are fine, and no status changes (Opik: `ExperimentService`).
+    pub(crate) fn finish_experiments(&self) -> Result<Answer, Answer> {
+        let ids = self.ids()?;
+        let mut store = self.opik.store();
+        for id in ids {
+            let row = store.evaluation.experiments.get_mut(&id);
+            if let Some(row) = row.filter(|row| row.0.workspace == self.workspace) {
+                row.0.finished = true;
+            }
+        }
+        Ok(Answer::empty(StatusCode::NO_CONTENT))
+    }
+
+    /// `GET /experiments/{id}`.
+    pub(crate) fn get_experiment(&self, id: Uuid) -> Result<Answer, Answer> {
+        let store = self.opik.store();
+        let row = store
+            .experiment(self.workspace, id)
+            .ok_or_else(|| not_found(id))?;
+        let view = store.experiment_record(row).public_view();
+        Ok(Answer::json(StatusCode::OK, &view))
+    }
+
+    /// `GET /experiments`: newest first.
+    pub(crate) fn list_experiments(&self) -> Result<Answer, Answer> {
+        let query = self.query();
+        search::no_filters(query)?;
+        let store = self.opik.store();
+        let id = |name| query_value(query, name).as_deref().and_then(parse_uuid);
+        let dataset = id("datasetId").or_else(|| id("dataset_id"));
+        let project = Named::from_query(query).found(&store, self.workspace)?;
+        let project = project
+            .and_then(|index| store.project_at(index))
+            .map(|known| known.id);
+        let name = query_value(query, "name").unwrap_or_default();
+        let mut rows = self.experiments_like(&store, &name);
+        rows.retain(|row| {
+            dataset.is_none_or(|dataset| row.0.dataset_id == dataset)
+                && (project.is_none() || row.0.project_id == project)
+        });
+        let views = rows
+            .iter()
+            .map(|row| store.experiment_record(row).public_view());
+        let page = search::paged(views.collect(), query);
+        Ok(Answer::json(StatusCode::OK, &page))
+    }
+
+    /// `POST /experiments/stream`: those whose name has the given one in it, in any case.
+    pub(crate) fn stream_experiments(&self) -> Result<Answer, Answer> {
+        let stream = Stream::read(self.body, "name")?;
+        let store = self.opik.store();
+        let Ok(project) = stream.project.found(&store, self.workspace) else {
+            return Ok(search::lines(Vec::<Value>::new()));
+        };
+        let project = project
+            .and_then(|index| store.project_at(index))
+            .map(|known| known.id);
+        let rows = self.experiments_like(&store, &stream.name).into_iter();
+        let rows = rows.filter(|row| project.is_none() || row.0.project_id == project);
+        let older = rows.filter(|row| stream.last.is_none_or(|last| row.0.id < last));
+        let views = older.take(stream.limit.get());
+        let views = views.map(|row| store.experiment_record(row).public_view());
+        Ok(search::lines(views))
+    }
+
+    /// The workspace's experiments whose name has this part, newest id first (Opik: `ilike` in `ExperimentDAO`).
+    pub(crate) fn experiments_like<'s>(
+        &self,
+        store: &'s Store,
+        part: &str,
+    ) -> Vec<&'s ExperimentRow> {
+        let part = part.to_lowercase();
+        let rows = store.evaluation.experiments.iter();
+        let rows = rows.filter(|row| row.0.workspace == self.workspace);
+        let mut rows: Vec<_> = rows
+            .filter(|row| row.0.name.to_lowercase().contains(&part))
+            .collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.0.id));
+        rows
+    }
+
+    /// A body that is a list of ids.
+    pub(crate) fn ids(&self) -> Result<Vec<Uuid>, Refused> {
+        let object = Object::from_body(self.body, "com.comet.opik.api.IdsHolder")?;
+        let ids = object.uuids("ids")?;
+        let mut errors = Errors::default();
+        errors.batch("ids", ids.as_deref(), |_, _: &mut Broken<'_>| ());
+        errors.refuse()?;
+        Ok(ids.unwrap_or_default())
+    }
+}
+
+/// A change, its constraints held.
+#[derive(Debug)]
+struct Update {
+    fields: Fields,
+    tags_to_add: Vec<String>,
+    tags_to_remove: Vec<String>,
+}
+
+impl Update {
+    fn read(body: &[u8]) -> Result<Self, Refused> {
+        let object = Object::from_body(body, "com.comet.opik.api.ExperimentUpdate")?;
+        let update = Self {
+            fields: Fields::read(&object)?,
+            tags_to_add: object.strings("tags_to_add")?.unwrap_or_default(),
+            tags_to_remove: object.strings("tags_to_remove")?.unwrap_or_default(),
+        };
+        let mut errors = Errors::default();
+        errors.top().if_blank("name", update.fields.name.as_deref());
+        update.fields.check(&mut errors);
+        check_tags(&mut errors.top(), "tagsToAdd", &update.tags_to_add);
+        check_tags(&mut errors.top(), "tagsToRemove", &update.tags_to_remove);
+        errors.refuse()?;
+        Ok(update)
+    }
+}
+
+/// What to stream, its constraints held: of experiments, or of their items.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: String,
+    pub(crate) project: Named,
+    pub(crate) last: Option<Uuid>,
+    pub(crate) limit: Limit,
+    pub(crate) truncate: bool,
+}
+
+impl Stream {
+    /// `field` has the experiment's name.
+    pub(crate) fn read(body: &[u8], field: &str) -> Result<Self, Refused> {
+        let object = Object::from_body(body, "com.comet.opik.api.ExperimentStreamRequest")?;
+        let name = object.string(field)?;
+        let stream = Self {
+            name: name.clone().unwrap_or_default(),
+            project: Named::read(&object)?,
+            last: object.uuid("last_retrieved_id")?,
+            limit: Limit::read(&object, "limit", DEFAULT_LIMIT)?,
+            truncate: object.boolean("truncate")?.unwrap_or_default(),
+        };
+        let path = if field == "name" {
+            "name"
+        } else {
+            "experimentName"
+        };
+        let mut errors = Errors::default();
+        let mut broken = errors.top();
+        broken.unless_named(path, name.as_deref());
+        stream.limit.check(&mut broken, "limit");
+        stream.project.check(&mut broken);
+        errors.refuse()?;
+        Ok(stream)
+    }
+}
