@@ -8,7 +8,7 @@ use std::{
 };
 
 use beluga_o11y::{CallError, CallSink, ExportError, Json, LLMCallData, Refusal, Submission};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::{
     NAME, OpikExporter,
     agent_tree::{AgentTree, Encoded, Node, What, Work},
     exporter::now,
+    id,
 };
 
 /// A run of an agent, which Opik shows as one trace: its calls are spans of type `llm`, its tools spans of type `tool`,
@@ -78,6 +79,8 @@ pub struct AgentStep {
 
 struct SharedStep {
     run: Arc<Shared>,
+    id: Uuid,
+    start: DateTime<Utc>,
     place: usize,
     started: Instant,
 }
@@ -177,7 +180,7 @@ impl AgentRun {
     }
 
     /// Ends the run with its output, from anything that serialises, and sends it. What is no object stands in Opik in
-    /// the field `output` of one. Steps that have not ended are sent as if they ended now.
+    /// the field `output` of one. Steps that have not ended end with it.
     ///
     /// Short failures of Opik are waited for: it is tried five times within some 8 seconds, or as the server asks, up
     /// to a minute each. Dropping the future leaves the sending to the last handle.
@@ -207,9 +210,9 @@ impl AgentRun {
     }
 
     async fn end(&self, set: impl FnOnce(&mut Work)) -> Result<Sent, ExportError> {
-        let end = self.shared.elapsed();
+        let elapsed = self.shared.elapsed();
         self.shared.change(|tree| {
-            tree.work.end = Some(later(tree.work.start, end));
+            tree.end(elapsed);
             set(&mut tree.work);
         });
         self.send().await
@@ -284,10 +287,8 @@ impl AgentStep {
 
     /// The id of the span, to score it. A span that is sent after more than 23 hours gets another one, since Opik
     /// refuses older ids.
-    pub fn span_id(&self) -> Option<Uuid> {
-        let state = self.shared.run.state();
-        let node = state.tree.nodes.get(self.shared.place)?;
-        Some(node.sent_as(now()))
+    pub fn span_id(&self) -> Uuid {
+        id::trace_id(self.shared.id, self.shared.start, now())
     }
 
     /// Starts a tool within this step.
@@ -348,7 +349,7 @@ impl SharedStep {
     fn end(&self, set: impl FnOnce(&mut Work)) {
         let elapsed = self.started.elapsed();
         self.change(|work| {
-            work.end = Some(later(work.start, elapsed));
+            work.end_after(elapsed);
             set(work);
         });
     }
@@ -386,21 +387,20 @@ impl Shared {
     }
 
     fn step(run: &Arc<Self>, parent: Option<usize>, kind: &'static str, name: String) -> AgentStep {
-        let work = Box::new(Work::new(name, now()));
+        let (id, start) = (Uuid::now_v7(), now());
+        let work = Box::new(Work::new(name, start));
         let place = run.change(|tree| {
             tree.nodes.push(Node {
                 parent,
-                what: What::Step {
-                    id: Uuid::now_v7(),
-                    kind,
-                    work,
-                },
+                what: What::Step { id, kind, work },
             });
             tree.nodes.len() - 1
         });
         AgentStep {
             shared: Arc::new(SharedStep {
                 run: Arc::clone(run),
+                id,
+                start,
                 place,
                 started: Instant::now(),
             }),
@@ -425,10 +425,9 @@ impl Drop for Shared {
         if !state.is_unsent() || opik.connection().is_none() {
             return;
         }
-        let work = &mut state.tree.work;
-        if work.end.is_none() {
-            work.end = Some(later(work.start, elapsed));
-            work.error = Some(abandoned());
+        if state.tree.work.end.is_none() {
+            state.tree.end(elapsed);
+            state.tree.work.error = Some(abandoned());
         }
         let encoded = state.tree.encode(opik.target(), now());
         let lost = WarnsOfLoss;
@@ -521,14 +520,6 @@ fn failure(error: CallError, nothing: &'static str) -> CallError {
     } else {
         error
     }
-}
-
-/// By a clock that nobody sets; the calendar's last moment if there is no such.
-fn later(start: DateTime<Utc>, elapsed: Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(elapsed)
-        .ok()
-        .and_then(|elapsed| start.checked_add_signed(elapsed))
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Shows sizes, never content.

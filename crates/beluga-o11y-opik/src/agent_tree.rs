@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::Arc,
+    time::Duration,
 };
 
 use beluga_o11y::{CallError, ExportError, Json, LLMCallData};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
@@ -77,6 +78,14 @@ impl Work {
             tags: Vec::new(),
             metadata: BTreeMap::new(),
         }
+    }
+
+    /// Measured by a clock that nobody sets; the calendar's last moment if there is no such.
+    pub(crate) fn end_after(&mut self, elapsed: Duration) {
+        let end = TimeDelta::from_std(elapsed)
+            .ok()
+            .and_then(|elapsed| self.start.checked_add_signed(elapsed));
+        self.end = Some(end.unwrap_or(DateTime::<Utc>::MAX_UTC));
     }
 
     fn check(&self, what: &str) -> Result<(), ExportError> {
@@ -173,7 +182,7 @@ impl Node {
     }
 
     /// Ids that are too old for Opik are replaced, as those of calls are.
-    pub(crate) fn sent_as(&self, now: DateTime<Utc>) -> Uuid {
+    fn sent_as(&self, now: DateTime<Utc>) -> Uuid {
         match &self.what {
             What::Call(call) => convert::trace_id(call, now),
             What::Step { id, work, .. } => id::trace_id(*id, work.start, now),
@@ -191,6 +200,19 @@ impl AgentTree {
             environment: None,
             nodes: Vec::new(),
             places: HashMap::new(),
+        }
+    }
+
+    /// Ends the run so long after its start, and with it what has not ended.
+    pub(crate) fn end(&mut self, elapsed: Duration) {
+        self.work.end_after(elapsed);
+        let end = self.work.end;
+        for node in &mut self.nodes {
+            if let What::Step { work, .. } = &mut node.what
+                && work.end.is_none()
+            {
+                work.end = end;
+            }
         }
     }
 

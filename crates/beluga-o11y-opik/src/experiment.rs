@@ -325,6 +325,8 @@ impl OpikExperiment {
         struct Rows {
             #[serde(default)]
             content: Vec<Row>,
+            #[serde(default)]
+            total: Option<usize>,
         }
         #[derive(Deserialize)]
         struct Row {
@@ -353,8 +355,9 @@ impl OpikExperiment {
                 .with_query("truncate", "true")
                 .with_max_answer_bytes(MAX_PAGE_BYTES);
             let response = self.opik().ask(OPERATION, request, &[]).await?;
-            let Rows { content } = read(OPERATION, &response)?;
-            let count = content.len();
+            let Rows { content, total } = read(OPERATION, &response)?;
+            let is_last = content.len() < RESULTS_PAGE
+                || total.is_some_and(|total| page * RESULTS_PAGE >= total);
             for result in content.into_iter().flat_map(|row| row.experiment_items) {
                 if result.experiment_id.is_some_and(|id| id != self.id) {
                     continue;
@@ -371,7 +374,7 @@ impl OpikExperiment {
                     done.insert(result.dataset_item_id);
                 }
             }
-            if count < RESULTS_PAGE {
+            if is_last {
                 break;
             }
         }
