@@ -9,6 +9,10 @@ struct Readme;
 struct DocsOpik;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/experiments.md")]
+struct DocsExperiments;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/pipeline.md")]
 struct DocsPipeline;
 

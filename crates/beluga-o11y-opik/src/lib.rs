@@ -14,6 +14,11 @@
 //! Each call becomes a trace and, because Opik computes tokens and cost from spans, one span of type
 //! `llm`. Both are written by Opik's batch endpoints, so sending a call again replaces it.
 //!
+//! Beside that the same [`OpikExporter`] has what Opik has beyond single calls: datasets
+//! ([`get_or_create_dataset`](OpikExporter::get_or_create_dataset)), experiments that run a task over their items
+//! ([`OpikExperiment::run`]), feedback scores ([`score_traces`](OpikExporter::score_traces)), and the run of an agent as
+//! one trace with its calls and tools nested ([`agent_run`](OpikExporter::agent_run)).
+//!
 //! # Features
 //!
 //! | feature | TLS |
@@ -25,8 +30,8 @@
 //! # Errors
 //!
 //! What is wrong with the settings is an [`OpikConfigError`] of [`OpikExporterBuilder::build`], what went
-//! wrong with an export is a [`beluga_o11y::ExportError`], and what [`OpikExporter::check`] finds is an
-//! [`OpikCheckError`].
+//! wrong with an export or an agent run is a [`beluga_o11y::ExportError`], with a dataset, an experiment or a score
+//! an [`OpikError`], and what [`OpikExporter::check`] finds is an [`OpikCheckError`].
 
 mod agent;
 mod agent_tree;

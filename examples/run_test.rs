@@ -1,4 +1,4 @@
-//! The quickstart as somebody runs it: where it sends, what it prints, how it exits.
+//! Examples as somebody runs them: where they send, what they print, how they exit.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,17 +8,17 @@ use std::{
 use beluga_o11y_sandbox::{Fault, Sandbox};
 
 /// Cargo builds the examples of a package before it runs its tests, beside them.
-fn quickstart() -> PathBuf {
+fn built(example: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
     let profile = test.ancestors().nth(2).expect("target/debug/deps/test");
     profile
         .join("examples")
-        .join(format!("quickstart{}", std::env::consts::EXE_SUFFIX))
+        .join(format!("{example}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Runs it with these variables and no others of ours or Opik's.
-fn run(home: &Path, vars: &[(&str, &str)]) -> (Output, String) {
-    let mut command = Command::new(quickstart());
+fn run_example(example: &str, home: &Path, vars: &[(&str, &str)]) -> (Output, String) {
+    let mut command = Command::new(built(example));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("OPIK_") || name.starts_with("BELUGA_") {
@@ -29,9 +29,14 @@ fn run(home: &Path, vars: &[(&str, &str)]) -> (Output, String) {
         .env("HOME", home)
         .envs(vars.iter().copied())
         .output()
-        .expect("the quickstart is built: cargo test -p beluga-o11y-examples builds it");
+        .expect("the examples are built: cargo test -p beluga-o11y-examples builds it");
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     (output, stdout)
+}
+
+/// The quickstart.
+fn run(home: &Path, vars: &[(&str, &str)]) -> (Output, String) {
+    run_example("quickstart", home, vars)
 }
 
 #[test]
@@ -129,4 +134,49 @@ fn a_mistake_in_the_settings_is_one_clear_line() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.starts_with("opik: invalid base URL"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+/// The table at the end of an experiment, and what it says went wrong.
+fn table(text: &str) -> &str {
+    let start = text.find("variant ").expect("a table");
+    text[start..].trim_end()
+}
+
+#[test]
+fn the_experiment_prints_what_the_docs_say() {
+    let home = tempfile::tempdir().unwrap();
+    let (output, text) = run_example("experiment", home.path(), &[]);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.starts_with("No OPIK_API_KEY or OPIK_URL_OVERRIDE: using a sandbox"),
+        "{text}"
+    );
+    let docs = include_str!("../docs/experiments.md");
+    assert!(docs.contains(table(&text)), "{}", table(&text));
+}
+
+#[test]
+fn the_experiment_goes_on_where_it_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start().unwrap();
+    let url = sandbox.opik_url();
+    let run = || run_example("experiment", home.path(), &[("OPIK_URL_OVERRIDE", &url)]);
+    let (first, _) = run();
+    let (second, text) = run();
+    assert!(first.status.success() && second.status.success(), "{text}");
+    assert!(
+        text.starts_with("dataset `capitals`: 0 new items, 6 that were there already"),
+        "{text}"
+    );
+    let rows: Vec<Vec<&str>> = table(&text)
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().take(4).collect())
+        .collect();
+    // What failed is tried again.
+    assert_eq!(rows[0], ["chatty", "0", "5", "1"]);
+    assert_eq!(rows[1], ["terse", "0", "6", "0"]);
+    assert_eq!(sandbox.experiments().len(), 2);
+    // Eleven answers, and the failure twice.
+    assert_eq!(sandbox.experiment_items().len(), 13);
 }
