@@ -426,6 +426,7 @@ impl<'a> ExperimentRunner<'a> {
         for failure in report.failures {
             let owner = owners.get(failure.index);
             if let Some(attempt) = owner.and_then(|index| batch.get_mut(*index)) {
+                attempt.trace = None;
                 attempt.problem(TaskProblem::Opik(failure.error));
             }
         }
