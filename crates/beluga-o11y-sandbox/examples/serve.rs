@@ -8,7 +8,8 @@
 //! `OPIK_URL_OVERRIDE=http://127.0.0.1:PORT/opik/api`. Langfuse, Phoenix and OTLP want `--features otlp`. Serves until
 //! its standard input ends.
 //!
-//! `GET /_sandbox/calls` tells which LLM calls it holds; `/_sandbox/traces` and `/_sandbox/spans` tell Opik's rows,
+//! `GET /_sandbox/calls` tells which LLM calls it holds; `/_sandbox/traces`, `/_sandbox/spans`, `/_sandbox/datasets`,
+//! `/_sandbox/dataset_items`, `/_sandbox/experiments` and `/_sandbox/experiment_items` tell Opik's rows,
 //! `/_sandbox/requests` what arrived.
 
 use std::error::Error;

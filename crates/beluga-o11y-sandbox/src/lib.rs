@@ -6,7 +6,7 @@
 //!
 //! | backend | its URL | gives back, besides [`Sandbox::calls`] |
 //! |---|---|---|
-//! | Opik | [`Sandbox::opik_url`] | [`Sandbox::traces`], [`Sandbox::spans`] |
+//! | Opik | [`Sandbox::opik_url`] | [`Sandbox::traces`], [`Sandbox::spans`], [`Sandbox::datasets`], [`Sandbox::dataset_items`], [`Sandbox::experiments`], [`Sandbox::experiment_items`] |
 //! | LangSmith | [`Sandbox::langsmith_url`] | [`Sandbox::runs`] |
 //! | Langfuse | `Sandbox::langfuse_url` | `Sandbox::otlp_spans` |
 //! | Arize Phoenix | `Sandbox::phoenix_url` | `Sandbox::otlp_spans` |
@@ -56,8 +56,9 @@
 //!
 //! It works in synchronous tests and under any async runtime, since it has a thread of its own, and many can run side
 //! by side. For programs in other languages there is the example `serve`, and `GET /_sandbox/calls`,
-//! `/_sandbox/traces`, `/_sandbox/spans` and `/_sandbox/requests` give what [`Sandbox::calls`], [`Sandbox::traces`],
-//! [`Sandbox::spans`] and [`Sandbox::requests`] give, as JSON; no backend has these paths.
+//! `/_sandbox/traces`, `/_sandbox/spans`, `/_sandbox/datasets`, `/_sandbox/dataset_items`, `/_sandbox/experiments`,
+//! `/_sandbox/experiment_items` and `/_sandbox/requests` give what the methods of these names give, as JSON; no backend
+//! has these paths.
 //!
 //! # What it enforces
 //!
@@ -71,10 +72,17 @@
 //! ids (400); what exists already (409). A batch of 1 to 1000 is taken whole or not at all, and replaces rows that
 //! are not newer. A trace has no tokens and no cost but those of its spans, in its own project.
 //!
-//! Endpoints: `traces` and `spans` (`batch`, single, `PATCH`, by id, page by page, `search`), `projects` (by id, by
-//! name, `retrieve`), `auth`, `auth/workspace`, `is-alive/ping`, `is-alive/ver`, each under `/opik/api`, `/api` and
-//! no prefix. Everything else is 404, also what a real Opik has: feedback scores, datasets, experiments,
-//! attachments, threads, OTLP, deletion.
+//! Feedback scores may come before what they are of, or without it. A trace or span has one of a name, in the project
+//! that the score names. A dataset is made by the first write that names it, in the project that this names, and items
+//! are replaced by id. An experiment is made once, whatever comes later under its id, and what its items name need not
+//! be there: its averages are over the traces that are.
+//!
+//! Endpoints: `traces` and `spans` (`batch`, single, `PATCH`, by id, page by page, `search`, `feedback-scores` in a batch
+//! or of one), `datasets` (create, by id, page by page, `retrieve`, `delete`, `versions`), `datasets/items` (`PUT`, page by
+//! page, `stream`, `delete`, beside those of experiments), `experiments` (create, by id, page by page, `PATCH`, `stream`,
+//! `finish`), `experiments/items` (add, `stream`, `delete`), `projects` (by id, by name, `retrieve`), `auth`,
+//! `auth/workspace`, `is-alive/ping`, `is-alive/ver`, each under `/opik/api`, `/api` and no prefix. Everything else is
+//! 404, also what a real Opik has: attachments, threads, prompts, OTLP, items in bulk, most deletion.
 //!
 //! ## Langfuse
 //!
@@ -119,7 +127,8 @@
 //!   not check those of a trace, and then its own Python client cannot read that trace back.
 //! * JSON types are not converted. Opik's JSON mapper would read `"17"` as 17, 5 as `"5"` and a number as an instant;
 //!   it would also take `NaN`. Here that is 400. Only usage counts may be floats, which are truncated.
-//! * A project name of more than 150 characters is 422. It does not fit Opik's column.
+//! * A project name of more than 150 characters is 422, and so is a dataset's of more than 255. They do not fit Opik's
+//!   columns.
 //! * JSON may be nested 127 levels deep, Opik's 1000.
 //! * The time inside an id is always checked ([`SandboxBuilder::with_id_window`]); a self-hosted Opik may have that
 //!   switched off.
@@ -133,7 +142,8 @@
 //! There are no price tables and no tokenizers: a call costs what it was said to cost, or nothing. There are no rate
 //! limits or quotas but those that you inject, and no size limits but [`SandboxBuilder::with_max_body_bytes`]. What was
 //! accepted can be read at once, where the real ones take their time, and Langfuse's duplicates are merged at once. In
-//! Opik, searches know the filters `=` and `contains` on text fields only. Of Langfuse there are no scores, prompts and
+//! Opik, searches know the filters `=` and `contains` on text fields only, datasets and experiments have none, and of a
+//! dataset's versions the items of the latest are kept; to ask for more is 400. Of Langfuse there are no scores, prompts and
 //! datasets, of Phoenix no GraphQL, no gRPC and no JSON endpoint for spans. There is no UI, nothing is written to disk,
 //! and all is gone when the [`Sandbox`] is. It is no place for real data: keys are compared, not guarded.
 

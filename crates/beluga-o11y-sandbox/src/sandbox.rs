@@ -313,7 +313,8 @@ impl SandboxBuilder {
     }
 
     /// Keeps the newest `calls` rows of each backend, by their first arrival, and forgets older ones: for a sandbox that
-    /// runs for days. Of Opik it is as many traces and as many spans. Default: all are kept.
+    /// runs for days. Of Opik it is as many traces, as many spans, and as many of each that evaluations leave: scores,
+    /// datasets, experiments, and the items of both. Default: all are kept.
     ///
     /// What is forgotten has never been there: it is in no answer and no total any more, and if it comes again it is new.
     #[must_use]

@@ -132,6 +132,10 @@ fn own_answer(method: &Method, path: &str, shared: &Shared) -> Option<Answer> {
     Some(match what {
         "traces" => Answer::json(StatusCode::OK, &shared.opik.traces()),
         "spans" => Answer::json(StatusCode::OK, &shared.opik.spans()),
+        "datasets" => Answer::json(StatusCode::OK, &shared.opik.datasets()),
+        "dataset_items" => Answer::json(StatusCode::OK, &shared.opik.dataset_items()),
+        "experiments" => Answer::json(StatusCode::OK, &shared.opik.experiments()),
+        "experiment_items" => Answer::json(StatusCode::OK, &shared.opik.experiment_items()),
         "calls" => Answer::json(StatusCode::OK, &shared.calls()),
         "requests" => Answer::json(StatusCode::OK, &shared.log().requests()),
         _ => Answer::plain(StatusCode::NOT_FOUND),

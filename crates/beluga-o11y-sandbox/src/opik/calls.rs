@@ -20,11 +20,10 @@ pub(crate) fn call(span: Span, trace: OfTrace) -> StoredCall {
     let own = object(span.metadata);
     let mut metadata = object(trace.metadata);
     let tokens = |keys: &[&str]| count(&span.usage, keys);
+    // A call inside a run has its own; what only the trace has is the run's.
     let text = |name| {
-        metadata
-            .get(name)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
+        let texts = [&own, &metadata].map(|fields| fields.get(name).and_then(Value::as_str));
+        texts.into_iter().flatten().next().map(str::to_owned)
     };
     let mut call = StoredCall {
         project: Some(span.project_name),
@@ -61,9 +60,7 @@ pub(crate) fn call(span: Span, trace: OfTrace) -> StoredCall {
     call.tags = trace.tags.into_iter().chain(span.tags).collect();
     call.tags.sort();
     call.tags.dedup();
-    for (name, value) in own {
-        metadata.entry(name).or_insert(value);
-    }
+    metadata.extend(own);
     call.metadata = metadata.into_iter().collect();
     call
 }

@@ -3,8 +3,10 @@
 pub(crate) mod api;
 mod compare;
 mod datasets;
+mod experiment_bodies;
 mod experiment_items;
 mod experiments;
+mod item_bodies;
 mod items;
 mod project;
 pub(crate) mod record;

@@ -53,6 +53,31 @@ fn a_span_of_opik_with_what_its_trace_knows() {
     assert_eq!(own, serde_json::to_value(&calls).unwrap());
 }
 
+/// Of several calls in a trace each has its own, and the trace's where it has none.
+#[test]
+fn what_a_span_of_opik_says_itself_comes_first() {
+    let sandbox = Sandbox::start().unwrap();
+    let of_trace = json!({"user_id": "of the trace", "k": "of the trace"});
+    let trace = with(trace(), json!({"metadata": of_trace}));
+    let call = |metadata: Value| {
+        let span = with(
+            span(),
+            json!({"trace_id": trace["id"], "metadata": metadata}),
+        );
+        store(&sandbox, &trace, &span);
+        let call = sandbox.calls().pop().unwrap();
+        (
+            call.user_id.unwrap(),
+            call.release,
+            call.metadata["k"].clone(),
+        )
+    };
+    let own = call(json!({"user_id": "its own", "release": "r2", "k": "its own"}));
+    assert_eq!(own, ("its own".into(), Some("r2".into()), json!("its own")));
+    let shared = call(json!({"user_id": 5}));
+    assert_eq!(shared, ("of the trace".into(), None, json!("of the trace")));
+}
+
 #[test]
 fn only_llm_spans_are_calls() {
     let sandbox = Sandbox::start().unwrap();

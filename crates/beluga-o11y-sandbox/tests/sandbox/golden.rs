@@ -19,11 +19,11 @@ fn captures(lines: &str) -> Vec<Value> {
 
 /// Sends a capture with the headers it was recorded with, compressed if it was.
 fn replay(sandbox: &Sandbox, capture: &Value) -> Reply {
-    let method = if capture["method"] == "GET" {
-        "GET"
-    } else {
-        "POST"
-    };
+    let method = ["GET", "POST", "PUT", "PATCH"];
+    let method = method
+        .into_iter()
+        .find(|method| capture["method"] == **method)
+        .unwrap();
     let mut call = Call::get(capture["path"].as_str().unwrap()).method(method);
     for (name, value) in capture["headers"].as_object().unwrap() {
         if !["host", "content-length", "connection", "content-encoding"]
@@ -62,10 +62,11 @@ fn assert_replays(lines: &str) -> Sandbox {
     for capture in captures(lines) {
         let path = capture["path"].as_str().unwrap();
         let reply = replay(&sandbox, &capture);
-        let expected = if capture["method"] == "GET" || path.ends_with("/retrieve") {
-            200
-        } else {
-            204
+        let expected = match path.rsplit('/').next() {
+            _ if capture["method"] == "GET" => 200,
+            Some("retrieve") => 200,
+            Some("datasets" | "experiments") => 201,
+            _ => 204,
         };
         assert_eq!(reply.status, expected, "{path}: {}", reply.text());
         let request = sandbox.requests().pop().unwrap();
@@ -106,6 +107,37 @@ fn the_python_client() {
     assert_eq!(trace.usage["original_usage.cache_read_input_tokens"], 100);
     assert_eq!(trace.total_estimated_cost, Some(0.00123));
     assert_eq!(trace.duration, Some(840.0));
+    let scores: Vec<_> = trace
+        .feedback_scores
+        .iter()
+        .map(|score| (score.name.as_str(), score.value))
+        .collect();
+    assert_eq!(scores, [("quality", 0.9), ("batch", 1.0)]);
+    let (datasets, items) = (sandbox.datasets(), sandbox.dataset_items());
+    assert_eq!(
+        (datasets.len(), datasets[0].dataset_items_count, items.len()),
+        (1, 1, 1)
+    );
+    assert_eq!(items[0].data, json!({"question": "q", "expected": "a"}));
+    let [experiment] = &sandbox.experiments()[..] else {
+        panic!("one experiment")
+    };
+    assert_eq!(
+        (experiment.name.as_str(), experiment.dataset_id),
+        ("exp-1", datasets[0].id)
+    );
+    let runs = sandbox.experiment_items();
+    assert_eq!(
+        (runs.len(), runs[0].experiment_id, runs[0].trace_id),
+        (1, experiment.id, trace.id)
+    );
+    assert_eq!(
+        (
+            experiment.trace_count,
+            &experiment.feedback_scores["quality"]
+        ),
+        (1, &0.9)
+    );
 }
 
 #[test]

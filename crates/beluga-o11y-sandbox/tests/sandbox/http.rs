@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use beluga_o11y_sandbox::Sandbox;
+use beluga_o11y_sandbox::{OpikCloud, Sandbox};
 use chrono::Utc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -34,6 +34,19 @@ impl Reply {
 
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// Of a stream: one object a line.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/octet-stream")
+        );
+        let text = self.text();
+        let lines = text.split_terminator("\r\n");
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -76,6 +89,13 @@ impl Call {
         }
     }
 
+    pub(crate) fn put(path: impl Into<String>, body: &Value) -> Self {
+        Self {
+            method: "PUT",
+            ..Self::post(path, body)
+        }
+    }
+
     pub(crate) fn traces(traces: &[Value]) -> Self {
         Self::post(
             "/opik/api/v1/private/traces/batch",
@@ -114,6 +134,12 @@ impl Call {
     pub(crate) fn gzip(self) -> Self {
         let body = gzip(&self.body);
         self.body(body).header("Content-Encoding", "gzip")
+    }
+
+    /// As the account of [`two_workspaces`], in one of them.
+    pub(crate) fn of(self, workspace: &str) -> Self {
+        self.header("Authorization", "key")
+            .header("Comet-Workspace", workspace)
     }
 
     /// Sends it and leaves the connection open.
@@ -171,6 +197,13 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// A cloud with an account that has the workspaces `one` and `two`.
+pub(crate) fn two_workspaces() -> Sandbox {
+    let account = OpikCloud::new("key").with_workspace("one");
+    let builder = Sandbox::builder().with_cloud(account.with_workspace("two"));
+    builder.start().unwrap()
 }
 
 pub(crate) fn id() -> Uuid {

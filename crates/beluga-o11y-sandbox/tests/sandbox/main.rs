@@ -6,6 +6,10 @@ mod arrivals;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod datasets;
+#[cfg(test)]
+mod experiments;
+#[cfg(test)]
 #[cfg(feature = "otlp")]
 mod exports;
 #[cfg(test)]
@@ -31,5 +35,7 @@ mod otlp;
 mod phoenix;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod scores;
 #[cfg(test)]
 mod storage;

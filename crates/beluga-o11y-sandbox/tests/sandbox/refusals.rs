@@ -11,21 +11,21 @@ use uuid::Uuid;
 
 use crate::http::{Call, id, id_at, span, trace, with};
 
-enum Body {
+pub(crate) enum Body {
     Is(Value),
     Says(&'static str),
 }
 
-use Body::{Is, Says};
+pub(crate) use Body::{Is, Says};
 
-struct Row {
+pub(crate) struct Row {
     rule: &'static str,
     call: Call,
     status: u16,
     body: Body,
 }
 
-fn row(rule: &'static str, call: Call, status: u16, body: Body) -> Row {
+pub(crate) fn row(rule: &'static str, call: Call, status: u16, body: Body) -> Row {
     Row {
         rule,
         call,
@@ -43,24 +43,30 @@ fn spans(change: Value) -> Call {
     Call::spans(&[span(), with(span(), change)])
 }
 
-fn message(code: u16, message: &str) -> Body {
+pub(crate) fn message(code: u16, message: &str) -> Body {
     Is(json!({"code": code, "message": message}))
 }
 
-fn errors(error: &str) -> Body {
+pub(crate) fn errors(error: &str) -> Body {
     Is(json!({"errors": [error]}))
 }
 
-fn invalid_id(details: &str) -> Body {
+pub(crate) fn invalid_id(details: &str) -> Body {
     Is(json!({"code": 400, "message": "Invalid UUID for id", "details": details}))
 }
 
-fn check(sandbox: &Sandbox, rows: Vec<Row>) {
+/// All that is stored, but for the times of datasets.
+fn all(sandbox: &Sandbox) -> impl PartialEq + std::fmt::Debug + use<> {
+    let datasets = sandbox.datasets().into_iter();
+    let datasets: Vec<_> = datasets.map(|dataset| dataset.id).collect();
+    let evaluation = (sandbox.experiments(), sandbox.experiment_items());
+    let items = (datasets, sandbox.dataset_items());
+    (sandbox.traces(), sandbox.spans(), evaluation, items)
+}
+
+pub(crate) fn check(sandbox: &Sandbox, rows: Vec<Row>) {
     for row in rows {
-        let (before, stored) = (
-            sandbox.request_count(),
-            sandbox.traces().len() + sandbox.spans().len(),
-        );
+        let (before, stored) = (sandbox.request_count(), all(sandbox));
         let reply = row.call.send(sandbox);
         assert_eq!(reply.status, row.status, "{}: {}", row.rule, reply.text());
         assert_eq!(
@@ -78,12 +84,7 @@ fn check(sandbox: &Sandbox, rows: Vec<Row>) {
                 reply.text()
             ),
         }
-        assert_eq!(
-            sandbox.traces().len() + sandbox.spans().len(),
-            stored,
-            "{}: something was stored",
-            row.rule
-        );
+        assert_eq!(all(sandbox), stored, "{}: something was stored", row.rule);
         assert_eq!(sandbox.request_count(), before + 1);
         assert_eq!(
             sandbox.requests().last().unwrap().status,

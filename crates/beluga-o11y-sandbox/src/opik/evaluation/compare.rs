@@ -77,7 +77,7 @@ impl Call<'_> {
         let query = self.query();
         search::no_filters(query)?;
         let experiments = experiment_ids(query)?;
-        let truncate = query_value(query, "truncate").is_none_or(|text| text == "true");
+        let truncate = query_value(query, "truncate").is_some_and(|text| text == "true");
         let store = self.opik.store();
         let ran: Vec<&ExperimentItem> = experiments
             .iter()

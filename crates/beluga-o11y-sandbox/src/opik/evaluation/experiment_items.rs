@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::opik::api::Call;
 use crate::opik::constraints::{Broken, Errors, Refused};
 use crate::opik::evaluation::compare::shown;
-use crate::opik::evaluation::experiments::Stream;
+use crate::opik::evaluation::experiment_bodies::Stream;
 use crate::opik::evaluation::project::Named;
 use crate::opik::evaluation::record::ExperimentItem;
 use crate::opik::ids;
