@@ -10,8 +10,9 @@ use crate::{
     exporter::now, id,
 };
 
-/// The column is a decimal with nine digits on either side of the point (`FeedbackScoreBatchItem.java`).
-const MAX_VALUE: f64 = 999_999_999.999_999_999;
+/// The column is a decimal with nine digits on either side of the point, so the greatest value is 999999999.999999999
+/// (`FeedbackScoreBatchItem.java`). As a double that is this already; the one before it is the greatest that fits.
+const BEYOND: f64 = 1e9;
 
 /// A score of a trace or a span: how good an answer is, by one measure.
 ///
@@ -67,7 +68,7 @@ impl FeedbackScore {
         if !self.value.is_finite() {
             return Err(OpikError::ScoreNotFinite { name: name() });
         }
-        if self.value.abs() > MAX_VALUE {
+        if self.value.abs() >= BEYOND {
             return Err(OpikError::ScoreOutOfRange {
                 name: name(),
                 value: self.value,
