@@ -1,17 +1,14 @@
 //! Experiments: what a program makes of the items of a dataset.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
 };
 
 use beluga_o11y::Json;
 use beluga_o11y_http::HttpRequest;
 use chrono::DateTime;
-use serde::{
-    Deserialize, Serialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -214,6 +211,13 @@ impl OpikDataset {
     }
 }
 
+/// A score of a result that is there already.
+#[derive(Deserialize)]
+pub(crate) struct StoredScore {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+}
+
 /// A trace that is an item's result.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
@@ -319,8 +323,8 @@ impl OpikExperiment {
         Uuid::new_v5(&self.id, &parts)
     }
 
-    /// The items that have a result. Those whose result is a failure have none.
-    pub(crate) async fn done(&self) -> Result<HashSet<Uuid>, OpikError> {
+    /// The items that have a result, with its scores. Those whose result is a failure have none.
+    pub(crate) async fn done(&self) -> Result<HashMap<Uuid, Vec<StoredScore>>, OpikError> {
         #[derive(Deserialize)]
         struct Rows {
             #[serde(default)]
@@ -330,19 +334,21 @@ impl OpikExperiment {
         }
         #[derive(Deserialize)]
         struct Row {
-            #[serde(default, deserialize_with = "null_is_none")]
-            experiment_items: Vec<Result>,
+            #[serde(default)]
+            experiment_items: Option<Vec<Stored>>,
         }
         #[derive(Deserialize)]
-        struct Result {
+        struct Stored {
             id: Uuid,
             experiment_id: Option<Uuid>,
             dataset_item_id: Uuid,
             trace_id: Uuid,
             #[serde(default)]
             output: Option<IgnoredAny>,
+            #[serde(default)]
+            feedback_scores: Option<Vec<StoredScore>>,
         }
-        let mut done = HashSet::new();
+        let mut done = HashMap::new();
         for page in 1.. {
             let path = format!(
                 "v1/private/datasets/{}/items/experiments/items",
@@ -358,7 +364,8 @@ impl OpikExperiment {
             let Rows { content, total } = read(OPERATION, &response)?;
             let is_last = content.len() < RESULTS_PAGE
                 || total.is_some_and(|total| page * RESULTS_PAGE >= total);
-            for result in content.into_iter().flat_map(|row| row.experiment_items) {
+            let results = content.into_iter().filter_map(|row| row.experiment_items);
+            for result in results.flatten() {
                 if result.experiment_id.is_some_and(|id| id != self.id) {
                     continue;
                 }
@@ -371,7 +378,8 @@ impl OpikExperiment {
                     id::same_random_part(result.id, self.mark(link))
                 };
                 if marked(false) || (result.output.is_some() && !marked(true)) {
-                    done.insert(result.dataset_item_id);
+                    let scores = result.feedback_scores.unwrap_or_default();
+                    done.insert(result.dataset_item_id, scores);
                 }
             }
             if is_last {
@@ -391,14 +399,6 @@ impl OpikExperiment {
             tracing::debug!("{error}");
         }
     }
-}
-
-fn null_is_none<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: DeserializeOwned + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl fmt::Debug for OpikExperiment {

@@ -199,18 +199,25 @@ impl<'a> ExperimentRunner<'a> {
         R: Into<TaskOutput>,
     {
         let done = self.experiment.done().await?;
-        let is_done = |item: &DatasetItem| item.id().is_some_and(|id| done.contains(&id));
-        let (skipped, items): (Vec<_>, Vec<_>) = items.into_iter().partition(is_done);
-        let mut summary = ExperimentSummary {
-            skipped: skipped.len(),
-            ..ExperimentSummary::default()
-        };
-        let total = items.len();
+        let mut summary = ExperimentSummary::default();
+        let mut todo = Vec::new();
+        for item in items {
+            match item.id().and_then(|id| done.get(&id)) {
+                None => todo.push(item),
+                Some(scores) => {
+                    summary.skipped += 1;
+                    for score in scores {
+                        summary.count_score(&score.name, score.value);
+                    }
+                }
+            }
+        }
+        let total = todo.len();
         let started = AtomicUsize::new(0);
         let (sender, mut receiver) = mpsc::channel(2 * BATCH);
 
         let produce = async {
-            let attempts = stream::iter(items).map(|item| {
+            let attempts = stream::iter(todo).map(|item| {
                 started.fetch_add(1, Ordering::Relaxed);
                 self.attempt(item, &task)
             });

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::OpikError;
 
-/// What a run of an experiment came to. It tells of what was run now, not of the items that were skipped.
+/// What a run of an experiment came to. Calls, tokens and cost are those of what was run now; the scores are those of
+/// all items that were given, also of those that were skipped.
 #[derive(Clone, Debug, Default)]
 #[must_use = "failures are named here"]
 #[non_exhaustive]
@@ -26,7 +27,7 @@ pub struct ExperimentSummary {
     pub output_tokens: Option<u64>,
     /// USD, of all calls that tell; none if none does.
     pub cost: Option<f64>,
-    /// Each score by its name.
+    /// Each score by its name: of what was run now, and of the items that were skipped.
     pub scores: BTreeMap<String, ScoreSummary>,
     /// What went wrong, in order of arrival: with an item, or with a score of it.
     pub failures: Vec<TaskFailure>,
