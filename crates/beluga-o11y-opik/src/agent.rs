@@ -128,41 +128,48 @@ impl AgentRun {
     /// one.
     #[must_use]
     pub fn with_input(self, input: impl Serialize) -> Self {
-        self.set(|tree| tree.work.input = Some(Json::new(&input)))
+        let input = Json::new(&input);
+        self.set(|tree| tree.work.input = Some(input))
     }
 
     /// The session, which is Opik's thread. Default: that of the first call that has one.
     #[must_use]
     pub fn with_session_id(self, id: impl Into<String>) -> Self {
-        self.set(|tree| tree.session_id = Some(id.into()))
+        let id = id.into();
+        self.set(|tree| tree.session_id = Some(id))
     }
 
     /// The user, in the metadata: Opik has no place of its own for it.
     #[must_use]
     pub fn with_user_id(self, id: impl Into<String>) -> Self {
-        self.set(|tree| tree.user_id = Some(id.into()))
+        let id = id.into();
+        self.set(|tree| tree.user_id = Some(id))
     }
 
     /// The environment, at most 150 characters. Default that of the exporter.
     #[must_use]
     pub fn with_environment(self, environment: impl Into<String>) -> Self {
-        self.set(|tree| tree.environment = Some(environment.into()))
+        let environment = environment.into();
+        self.set(|tree| tree.environment = Some(environment))
     }
 
     /// Adds a tag.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<String>) -> Self {
-        self.set(|tree| tree.work.tags.push(tag.into()))
+        let tag = tag.into();
+        self.set(|tree| tree.work.tags.push(tag))
     }
 
     /// Adds an entry to the metadata, from anything that serialises.
     #[must_use]
     pub fn with_metadata(self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let (key, value) = (key.into(), Json::new(&value));
         self.set(|tree| {
-            tree.work.metadata.insert(key.into(), Json::new(&value));
+            tree.work.metadata.insert(key, value);
         })
     }
 
+    /// What is given is read before this, since it may be code of the program, and must not run under the lock.
     fn set(self, set: impl FnOnce(&mut AgentTree)) -> Self {
         self.shared.change(set);
         self
@@ -265,18 +272,21 @@ impl AgentStep {
     /// What the step is given, from anything that serialises. What is no object stands in Opik in the field `input` of
     /// one.
     pub fn with_input(self, input: impl Serialize) -> Self {
-        self.set(|work| work.input = Some(Json::new(&input)))
+        let input = Json::new(&input);
+        self.set(|work| work.input = Some(input))
     }
 
     /// Adds a tag.
     pub fn with_tag(self, tag: impl Into<String>) -> Self {
-        self.set(|work| work.tags.push(tag.into()))
+        let tag = tag.into();
+        self.set(|work| work.tags.push(tag))
     }
 
     /// Adds an entry to the metadata, from anything that serialises.
     pub fn with_metadata(self, key: impl Into<String>, value: impl Serialize) -> Self {
+        let (key, value) = (key.into(), Json::new(&value));
         self.set(|work| {
-            work.metadata.insert(key.into(), Json::new(&value));
+            work.metadata.insert(key, value);
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt};
 
-use beluga_o11y::JsonError;
+use beluga_o11y::{ExportError, JsonError};
 use beluga_o11y_http::HttpRequest;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, TryStreamExt};
@@ -17,7 +17,7 @@ use crate::{
     elements::Elements,
     exporter::now,
     id,
-    pages::{MAX_PAGE_BYTES, Page},
+    pages::Page,
     score::check_id,
 };
 
@@ -167,17 +167,28 @@ impl OpikDataset {
         let encoded = self.encode(items, known, &mut report);
         // All requests of one insertion become one version of the dataset.
         let open = format!(
-            "{{\"dataset_name\":{},\"project_name\":{},\"batch_group_id\":\"{}\",\"items\":[",
+            "{{\"dataset_id\":\"{}\",\"dataset_name\":{},\"project_name\":{},\"batch_group_id\":\"{}\",\"items\":[",
+            self.id,
             json!(self.name),
             json!(self.opik.project()),
             Uuid::now_v7()
         );
         let put = |body| HttpRequest::put("v1/private/datasets/items", "application/json", body);
         let Encoded { elements, places } = encoded;
-        self.opik
+        let written = self
+            .opik
             .write_elements(OPERATION, put, (&open, &elements), &places, &mut report)
-            .await?;
-        Ok(report)
+            .await;
+        match written {
+            Ok(()) => Ok(report),
+            // By its name alone Opik would make another one (`DatasetItemService.java`).
+            Err(OpikError::Failed { error, .. }) if is_gone(&error) => {
+                Err(OpikError::DatasetNotFound {
+                    name: self.name.clone(),
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn encode(&self, items: Vec<DatasetItem>, known: Known, report: &mut WriteReport) -> Encoded {
@@ -266,7 +277,9 @@ impl OpikDataset {
                     return Ok(None);
                 };
                 let Page { rows, next } = dataset.page(after).await?;
-                let items = stream::iter(rows.into_iter().map(|line| Ok(line.into())));
+                let stored = |line| Ok(dataset.stored(line));
+                let items: Vec<_> = rows.into_iter().map(stored).collect();
+                let items = stream::iter(items);
                 Ok(Some((items, (dataset, next.map(Some)))))
             },
         );
@@ -284,6 +297,10 @@ impl OpikDataset {
         Ok(items)
     }
 
+    fn stored(&self, line: Line) -> DatasetItem {
+        DatasetItem::stored(self.id, line.id, line.data.unwrap_or_default())
+    }
+
     async fn page(&self, after: Option<Uuid>) -> Result<Page<Line>, OpikError> {
         let body = json!({
             "dataset_name": self.name,
@@ -292,11 +309,15 @@ impl OpikDataset {
             // Opik's own spelling (`DatasetItemStreamRequest.java`).
             "steam_limit": PAGE,
         });
-        let request = json_post("v1/private/datasets/items/stream", &body)
-            .with_max_answer_bytes(MAX_PAGE_BYTES);
-        let response = self.opik.ask(OPERATION, request, &[]).await?;
-        Page::read(OPERATION, &response, PAGE, after, |line: &Line| line.id)
+        let request = json_post("v1/private/datasets/items/stream", &body);
+        Page::fetch(&self.opik, OPERATION, request, after, |line: &Line| line.id).await
     }
+}
+
+/// Whether the dataset has been deleted meanwhile.
+fn is_gone(error: &ExportError) -> bool {
+    let said = error.response_snippet().unwrap_or_default();
+    error.status() == Some(404) && said.contains("Dataset not found")
 }
 
 /// An item as the stream has it.
@@ -305,12 +326,6 @@ struct Line {
     id: Uuid,
     #[serde(default)]
     data: Option<Map<String, Value>>,
-}
-
-impl From<Line> for DatasetItem {
-    fn from(line: Line) -> Self {
-        Self::stored(line.id, line.data.unwrap_or_default())
-    }
 }
 
 /// The only one of these names for which Opik has a limit.

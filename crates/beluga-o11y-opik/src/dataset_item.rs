@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::OpikError;
+use crate::{OpikDataset, OpikError};
 
 /// One item of a dataset: any fields, such as a question and the answer that is expected. Opik takes objects only.
 ///
@@ -22,6 +22,8 @@ use crate::OpikError;
 #[derive(Clone)]
 pub struct DatasetItem {
     id: Option<Uuid>,
+    /// The dataset that it was read from.
+    dataset: Option<Uuid>,
     data: Result<Map<String, Value>, OpikError>,
 }
 
@@ -31,6 +33,7 @@ impl DatasetItem {
     pub fn new(data: impl Serialize) -> Self {
         Self {
             id: None,
+            dataset: None,
             data: object(data),
         }
     }
@@ -44,9 +47,10 @@ impl DatasetItem {
     }
 
     /// Of an item that was read from Opik.
-    pub(crate) fn stored(id: Uuid, data: Map<String, Value>) -> Self {
+    pub(crate) fn stored(dataset: Uuid, id: Uuid, data: Map<String, Value>) -> Self {
         Self {
             id: Some(id),
+            dataset: Some(dataset),
             data: Ok(data),
         }
     }
@@ -84,6 +88,16 @@ impl DatasetItem {
     /// ```
     pub fn read<'de, T: Deserialize<'de>>(&'de self) -> serde_json::Result<T> {
         T::deserialize(self.data())
+    }
+
+    /// The id, if it can be an item of this dataset.
+    pub(crate) fn id_in(&self, dataset: &OpikDataset) -> Result<Uuid, OpikError> {
+        if self.dataset.is_some_and(|own| own != dataset.id()) {
+            return Err(OpikError::ItemOfAnotherDataset {
+                dataset: dataset.name().to_owned(),
+            });
+        }
+        self.id.ok_or(OpikError::ItemWithoutId)
     }
 
     /// The fields, if Opik would take them.

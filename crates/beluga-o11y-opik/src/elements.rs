@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Opik takes at most this many elements in a request (`TraceBatch.java`, `DatasetItemBatch.java`, ..).
 pub(crate) const MAX_ELEMENTS: usize = 1_000;
-/// After so many refused requests the search for what is bad in them is given up: all of it probably is.
+/// After so many refused requests in a row the search for what is bad in them is given up: all of it probably is.
 const MAX_REFUSALS: usize = 100;
 
 /// JSON objects that go out as a list in a larger object.
@@ -115,6 +115,7 @@ impl Elements {
         let mut refusals = 0;
         while let Some(range) = ranges.pop() {
             let Err(error) = send(self.body(open, range.clone())).await else {
+                refusals = 0;
                 continue;
             };
             if error.kind().affects_every_call() {

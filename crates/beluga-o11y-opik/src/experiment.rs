@@ -1,32 +1,27 @@
 //! Experiments: what a program makes of the items of a dataset.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use beluga_o11y::Json;
 use beluga_o11y_http::HttpRequest;
 use chrono::DateTime;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     OpikDataset, OpikError, OpikExporter, WriteReport,
-    ask::{checked_name, json_post, read},
+    ask::{checked_name, json_post},
     elements::Elements,
     exporter::now,
     id,
-    pages::{MAX_PAGE_BYTES, Page},
+    pages::Page,
     score::check_id,
 };
 
 pub(crate) const OPERATION: &str = "experiment";
 /// The most experiments that Opik streams at once (`ExperimentStreamRequest.java`).
 const EXPERIMENTS_PAGE: usize = 2_000;
-/// Each row has the whole content of an item.
-const RESULTS_PAGE: usize = 200;
 
 /// An experiment that is to be created.
 ///
@@ -117,9 +112,8 @@ impl OpikDataset {
             r#type: "regular",
             evaluation_method: "dataset",
         };
-        // Opik says 201 of an id that it knows; older ones say 409.
         let request = json_post("v1/private/experiments", &body);
-        self.opik().ask(OPERATION, request, &[409]).await?;
+        self.opik().ask(OPERATION, request, &[]).await?;
         Ok(OpikExperiment {
             dataset: self.clone(),
             id,
@@ -177,16 +171,9 @@ impl OpikDataset {
                 "limit": EXPERIMENTS_PAGE,
                 "last_retrieved_id": after,
             });
-            let request = json_post("v1/private/experiments/stream", &body)
-                .with_max_answer_bytes(MAX_PAGE_BYTES);
-            let response = self.opik().ask(OPERATION, request, &[]).await?;
-            let page = Page::read(
-                OPERATION,
-                &response,
-                EXPERIMENTS_PAGE,
-                after,
-                |row: &Row| row.id,
-            )?;
+            let request = json_post("v1/private/experiments/stream", &body);
+            let page =
+                Page::fetch(self.opik(), OPERATION, request, after, |row: &Row| row.id).await?;
             // Opik looks for the name as a part of names.
             let found = page.rows.into_iter().find(|row| {
                 let ours = match (row.dataset_id, &row.dataset_name) {
@@ -209,13 +196,6 @@ impl OpikDataset {
             }
         }
     }
-}
-
-/// A score of a result that is there already.
-#[derive(Deserialize)]
-pub(crate) struct StoredScore {
-    pub(crate) name: String,
-    pub(crate) value: f64,
 }
 
 /// A trace that is an item's result.
@@ -315,78 +295,12 @@ impl OpikExperiment {
 
     /// The random part of a link's id. It also tells whether the result is a failure, which Opik keeps nowhere in an
     /// experiment: a call that broke off may have an output.
-    fn mark(&self, link: Link) -> Uuid {
+    pub(crate) fn mark(&self, link: Link) -> Uuid {
         let failed: &[u8] = if link.failed { b"failed" } else { b"" };
         let mut parts = link.item.as_bytes().to_vec();
         parts.extend_from_slice(link.trace.as_bytes());
         parts.extend_from_slice(failed);
         Uuid::new_v5(&self.id, &parts)
-    }
-
-    /// The items that have a result, with its scores. Those whose result is a failure have none.
-    pub(crate) async fn done(&self) -> Result<HashMap<Uuid, Vec<StoredScore>>, OpikError> {
-        #[derive(Deserialize)]
-        struct Rows {
-            #[serde(default)]
-            content: Vec<Row>,
-            #[serde(default)]
-            total: Option<usize>,
-        }
-        #[derive(Deserialize)]
-        struct Row {
-            #[serde(default)]
-            experiment_items: Option<Vec<Stored>>,
-        }
-        #[derive(Deserialize)]
-        struct Stored {
-            id: Uuid,
-            experiment_id: Option<Uuid>,
-            dataset_item_id: Uuid,
-            trace_id: Uuid,
-            #[serde(default)]
-            output: Option<IgnoredAny>,
-            #[serde(default)]
-            feedback_scores: Option<Vec<StoredScore>>,
-        }
-        let mut done = HashMap::new();
-        for page in 1.. {
-            let path = format!(
-                "v1/private/datasets/{}/items/experiments/items",
-                self.dataset.id()
-            );
-            let request = HttpRequest::get(path)
-                .with_query("page", page.to_string())
-                .with_query("size", RESULTS_PAGE.to_string())
-                .with_query("experiment_ids", json!([self.id]).to_string())
-                .with_query("truncate", "true")
-                .with_max_answer_bytes(MAX_PAGE_BYTES);
-            let response = self.opik().ask(OPERATION, request, &[]).await?;
-            let Rows { content, total } = read(OPERATION, &response)?;
-            let is_last = content.len() < RESULTS_PAGE
-                || total.is_some_and(|total| page * RESULTS_PAGE >= total);
-            let results = content.into_iter().filter_map(|row| row.experiment_items);
-            for result in results.flatten() {
-                if result.experiment_id.is_some_and(|id| id != self.id) {
-                    continue;
-                }
-                let marked = |failed| {
-                    let link = Link {
-                        item: result.dataset_item_id,
-                        trace: result.trace_id,
-                        failed,
-                    };
-                    id::same_random_part(result.id, self.mark(link))
-                };
-                if marked(false) || (result.output.is_some() && !marked(true)) {
-                    let scores = result.feedback_scores.unwrap_or_default();
-                    done.insert(result.dataset_item_id, scores);
-                }
-            }
-            if is_last {
-                break;
-            }
-        }
-        Ok(done)
     }
 
     /// Tells Opik that the experiment is over, for those who wait for it. Whether it listens does not matter.

@@ -41,6 +41,8 @@ use crate::{
 
 const CONCURRENCY: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(600);
+/// An error may name itself as its cause.
+const MAX_CAUSES: usize = 32;
 /// The most results that are written at once.
 const BATCH: usize = 500;
 /// What Opik's own clients say of what an experiment sends (`Source.java`).
@@ -198,16 +200,18 @@ impl<'a> ExperimentRunner<'a> {
         F: Future<Output = Result<R, TaskError>>,
         R: Into<TaskOutput>,
     {
-        let done = self.experiment.done().await?;
+        let results = self.experiment.results().await?;
         let mut summary = ExperimentSummary::default();
         let mut todo = Vec::new();
         for item in items {
-            match item.id().and_then(|id| done.get(&id)) {
+            match item.id().and_then(|id| results.get(&id)) {
                 None => todo.push(item),
                 Some(scores) => {
                     summary.skipped += 1;
                     for score in scores {
-                        summary.count_score(&score.name, score.value);
+                        if let Some(value) = score.value {
+                            summary.count_score(&score.name, value);
+                        }
                     }
                 }
             }
@@ -217,16 +221,16 @@ impl<'a> ExperimentRunner<'a> {
         let (sender, mut receiver) = mpsc::channel(2 * BATCH);
 
         let produce = async {
-            let attempts = stream::iter(todo).map(|item| {
+            // Each task waits for room by itself, so that a slow Opik does not hold up those that still run.
+            let attempts = stream::iter(todo).map(|item| async {
                 started.fetch_add(1, Ordering::Relaxed);
-                self.attempt(item, &task)
+                let attempt = self.attempt(item, &task).await;
+                let _ = sender.send(attempt).await;
             });
-            let mut results = attempts.buffer_unordered(self.concurrency);
-            while let Some(result) = results.next().await {
-                if sender.send(result).await.is_err() {
-                    break;
-                }
-            }
+            attempts
+                .buffer_unordered(self.concurrency)
+                .collect::<()>()
+                .await;
             drop(sender);
             Ok(())
         };
@@ -241,8 +245,8 @@ impl<'a> ExperimentRunner<'a> {
         let stopped = try_join(produce, write).await.err();
         if let Some(error) = stopped {
             return Err(OpikError::RunStopped {
-                stored: summary.items,
                 lost: started.into_inner().saturating_sub(summary.items),
+                summary: Box::new(summary),
                 error: Box::new(error),
             });
         }
@@ -257,8 +261,8 @@ impl<'a> ExperimentRunner<'a> {
         R: Into<TaskOutput>,
     {
         let mut attempt = Attempt::new(item);
-        if attempt.item.id().is_none() {
-            attempt.problem(TaskProblem::Opik(OpikError::ItemWithoutId));
+        if let Err(error) = attempt.item.id_in(self.experiment.dataset()) {
+            attempt.problem(TaskProblem::Opik(error));
             return attempt;
         }
         match self.result_of(&attempt.item, task).await {
@@ -285,13 +289,18 @@ impl<'a> ExperimentRunner<'a> {
         F: Future<Output = Result<R, TaskError>>,
         R: Into<TaskOutput>,
     {
-        let task = async { task(item.clone()).await.map(Into::into) };
-        let task = AssertUnwindSafe(task).catch_unwind();
-        match tokio::time::timeout(self.timeout, task).await {
-            Ok(Ok(Ok(output))) => Ok(output),
-            Ok(Ok(Err(error))) => Err(call_error(&*error)),
-            Ok(Err(panic)) => Err(panicked("the task", &*panic)),
+        // All that the program does is within this: its task, what it makes of the result, and how its error prints.
+        let task = async {
+            let result = task(item.clone()).await;
+            result.map(Into::into).map_err(|error| call_error(&*error))
+        };
+        let mut task = Box::pin(AssertUnwindSafe(task).catch_unwind());
+        match tokio::time::timeout(self.timeout, &mut task).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(panicked(&*panic)),
             Err(_) => {
+                // What it holds may panic when it goes.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
                 let message = format!("the task took longer than {:?}", self.timeout);
                 Err(CallError::new(message).with_kind(CallError::TIMEOUT))
             }
@@ -306,10 +315,7 @@ impl<'a> ExperimentRunner<'a> {
         let scores = catch_unwind(AssertUnwindSafe(|| scorer(&attempt.item, output)));
         match scores {
             Ok(scores) => output.scores.extend(scores),
-            Err(panic) => {
-                let error = panicked("the scorer", &*panic);
-                attempt.problem(TaskProblem::Scorer(error));
-            }
+            Err(_) => attempt.problem(TaskProblem::Panicked { what: "the scorer" }),
         }
     }
 
@@ -349,9 +355,11 @@ impl<'a> ExperimentRunner<'a> {
             let made = attempt.output.as_ref().map(|output| &output.made);
             let written = match (made, &self.sink) {
                 (Some(Made::Call(call)), Some(sink)) => {
-                    match sink.submit_shared(Arc::clone(call)) {
-                        Submission::Accepted => Ok(Some(opik.trace_id(call))),
-                        submission => Err(TaskProblem::NotAccepted(submission)),
+                    let submit = || sink.submit_shared(Arc::clone(call));
+                    match catch_unwind(AssertUnwindSafe(submit)) {
+                        Ok(Submission::Accepted) => Ok(Some(opik.trace_id(call))),
+                        Ok(submission) => Err(TaskProblem::NotAccepted(submission)),
+                        Err(_) => Err(TaskProblem::Panicked { what: "the sink" }),
                     }
                 }
                 (Some(Made::Call(call)), None) => {
@@ -399,7 +407,7 @@ impl<'a> ExperimentRunner<'a> {
             let Some((trace, output)) = attempt.trace.zip(attempt.output.as_mut()) else {
                 continue;
             };
-            for score in std::mem::take(&mut output.scores) {
+            for score in one_of_each_name(std::mem::take(&mut output.scores)) {
                 owners.push((index, score.name.clone(), score.value));
                 scores.push((trace, score));
             }
@@ -575,11 +583,26 @@ impl Export {
     }
 }
 
+/// Of scores of one name Opik keeps the last. Bad ones stay, to be told of.
+fn one_of_each_name(scores: Vec<FeedbackScore>) -> Vec<FeedbackScore> {
+    let mut kept: Vec<FeedbackScore> = Vec::with_capacity(scores.len());
+    for score in scores {
+        let same = |known: &&mut FeedbackScore| {
+            known.name.trim() == score.name.trim() && known.check().is_ok()
+        };
+        match kept.iter_mut().find(same) {
+            Some(known) if score.check().is_ok() => *known = score,
+            _ => kept.push(score),
+        }
+    }
+    kept
+}
+
 /// An error without a type of its own. Its message, and the chain of its causes.
 fn call_error(error: &(dyn Error + 'static)) -> CallError {
     let mut causes = Vec::new();
     let mut next = error.source();
-    while let Some(cause) = next {
+    while let Some(cause) = next.filter(|_| causes.len() < MAX_CAUSES) {
         causes.push(format!("caused by: {cause}"));
         next = cause.source();
     }
@@ -596,12 +619,12 @@ fn call_error(error: &(dyn Error + 'static)) -> CallError {
     }
 }
 
-fn panicked(who: &str, panic: &(dyn Any + Send)) -> CallError {
+fn panicked(panic: &(dyn Any + Send)) -> CallError {
     let message = panic.downcast_ref::<&str>().copied();
     let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let message = match message {
-        Some(message) => format!("{who} panicked: {message}"),
-        None => format!("{who} panicked"),
+        Some(message) => format!("the task panicked: {message}"),
+        None => "the task panicked".to_owned(),
     };
     CallError::new(message).with_kind(CallError::PANIC)
 }

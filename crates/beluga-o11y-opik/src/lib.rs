@@ -53,6 +53,7 @@ mod exporter;
 mod id;
 mod opik_error;
 mod pages;
+mod results;
 mod score;
 mod summary;
 mod task;

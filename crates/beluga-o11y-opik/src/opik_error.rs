@@ -3,6 +3,8 @@
 use beluga_o11y::{ExportError, ExportErrorKind, JsonError};
 use uuid::Uuid;
 
+use crate::ExperimentSummary;
+
 /// Why something that was asked of Opik is not done: with a dataset, an experiment, a score. Prints as
 /// `opik: <what>: <what happened, and what to do>`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,6 +102,14 @@ pub enum OpikError {
         "opik: experiment: the item has no id; insert it, and run the items that the dataset lists"
     )]
     ItemWithoutId,
+    /// A dataset item that was read from another dataset than that of the experiment.
+    #[error(
+        "opik: experiment: the item is of another dataset than `{dataset}`, where the experiment is"
+    )]
+    ItemOfAnotherDataset {
+        /// The name of the experiment's dataset.
+        dataset: String,
+    },
     /// A score that is not a number.
     #[error("opik: score `{name}`: the value is not a finite number")]
     ScoreNotFinite {
@@ -134,12 +144,13 @@ pub enum OpikError {
     },
     /// A run of an experiment had to stop, since nothing can be stored.
     #[error(
-        "{error}; the experiment stopped after {stored} results were stored, and what {lost} more tasks made is not; run \
-         it again to go on"
+        "{error}; the experiment stopped after {} results were stored, and what {lost} more tasks made is not; run it \
+         again to go on",
+        summary.items
     )]
     RunStopped {
-        /// The items whose results are stored.
-        stored: usize,
+        /// What was stored, and what went wrong with it.
+        summary: Box<ExperimentSummary>,
         /// The items whose tasks had begun, and whose results are not stored.
         lost: usize,
         /// Why.

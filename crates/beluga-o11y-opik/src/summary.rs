@@ -61,9 +61,12 @@ pub enum TaskProblem {
     /// that it made failed. It is recorded in Opik as a trace with that error. The text may quote a prompt.
     #[error("the task failed: {}", .0.message)]
     Failed(CallError),
-    /// The scorer panicked. The trace is stored, without what it would have said.
-    #[error("{}", .0.message)]
-    Scorer(CallError),
+    /// The scorer panicked, so that its scores are missing, or the sink, so that the call is.
+    #[error("{what} panicked")]
+    Panicked {
+        /// Which of them.
+        what: &'static str,
+    },
     /// Opik does not take what the task gave; there is no trace of it.
     #[error("{0}")]
     Refused(ExportError),
@@ -93,7 +96,9 @@ impl ExperimentSummary {
         self.calls += 1;
         add(&mut self.input_tokens, call.usage.input_tokens);
         add(&mut self.output_tokens, call.usage.output_tokens);
-        if let Some(cost) = call.cost {
+        // Others are refused.
+        let cost = call.cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
+        if let Some(cost) = cost {
             self.cost = Some(self.cost.unwrap_or(0.0) + cost);
         }
     }

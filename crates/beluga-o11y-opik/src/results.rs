@@ -1,0 +1,131 @@
+//! What an experiment has already.
+
+use std::collections::HashMap;
+
+use beluga_o11y_http::HttpRequest;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{
+    OpikError, OpikExperiment,
+    ask::read,
+    experiment::{Link, OPERATION},
+    id,
+    pages::MAX_PAGE_BYTES,
+};
+
+/// How many are asked for at once, to begin with: each has the whole content of its item.
+const PAGE: usize = 200;
+
+/// A score of a result.
+#[derive(Deserialize)]
+pub(crate) struct StoredScore {
+    pub(crate) name: String,
+    pub(crate) value: Option<f64>,
+}
+
+/// The items that have a result, with its scores.
+pub(crate) type Results = HashMap<Uuid, Vec<StoredScore>>;
+
+#[derive(Deserialize)]
+struct Rows {
+    #[serde(default)]
+    content: Vec<Row>,
+    #[serde(default)]
+    total: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(default)]
+    experiment_items: Option<Vec<Stored>>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    id: Uuid,
+    #[serde(default)]
+    experiment_id: Option<Uuid>,
+    dataset_item_id: Uuid,
+    trace_id: Uuid,
+    #[serde(default)]
+    input: Option<IgnoredAny>,
+    #[serde(default)]
+    output: Option<IgnoredAny>,
+    #[serde(default)]
+    duration: Option<IgnoredAny>,
+    #[serde(default)]
+    feedback_scores: Option<Vec<StoredScore>>,
+}
+
+impl OpikExperiment {
+    /// What is there. A failure is no result, nor is a link whose trace is not there.
+    pub(crate) async fn results(&self) -> Result<Results, OpikError> {
+        let mut size = PAGE;
+        loop {
+            match self.results_by(size).await? {
+                Some(results) => return Ok(results),
+                None if size == 1 => {
+                    return Err(OpikError::AnswerTooLarge {
+                        operation: OPERATION,
+                        limit: MAX_PAGE_BYTES,
+                    });
+                }
+                None => size = (size / 4).max(1),
+            }
+        }
+    }
+
+    /// In pages of this size; nothing if one of them is too large to be read.
+    async fn results_by(&self, size: usize) -> Result<Option<Results>, OpikError> {
+        let path = format!(
+            "v1/private/datasets/{}/items/experiments/items",
+            self.dataset().id()
+        );
+        let mut results = Results::new();
+        for page in 1.. {
+            let request = HttpRequest::get(path.clone())
+                .with_query("page", page.to_string())
+                .with_query("size", size.to_string())
+                .with_query("experiment_ids", json!([self.id()]).to_string())
+                .with_query("truncate", "true")
+                .with_max_answer_bytes(MAX_PAGE_BYTES);
+            let response = self.opik().ask(OPERATION, request, &[]).await?;
+            if !response.is_complete() {
+                return Ok(None);
+            }
+            let Rows { content, total } = read(OPERATION, &response)?;
+            let is_last = content.len() < size || total.is_some_and(|total| page * size >= total);
+            for stored in content.into_iter().filter_map(|row| row.experiment_items) {
+                let done = stored.into_iter().filter(|stored| self.is_result(stored));
+                results.extend(done.map(|stored| {
+                    let scores = stored.feedback_scores.unwrap_or_default();
+                    (stored.dataset_item_id, scores)
+                }));
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(Some(results))
+    }
+
+    fn is_result(&self, stored: &Stored) -> bool {
+        if stored.experiment_id.is_some_and(|id| id != self.id()) {
+            return false;
+        }
+        let marked = |failed| {
+            let link = Link {
+                item: stored.dataset_item_id,
+                trace: stored.trace_id,
+                failed,
+            };
+            id::same_random_part(stored.id, self.mark(link))
+        };
+        // A call may have no content, but it has a duration.
+        let has_trace =
+            stored.input.is_some() || stored.output.is_some() || stored.duration.is_some();
+        has_trace && (marked(false) || (stored.output.is_some() && !marked(true)))
+    }
+}
