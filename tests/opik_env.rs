@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use beluga_o11y::{LLMCallData, TraceExporter};
+use beluga_o11y::{CallSink, LLMCallData, TraceExporter};
 use beluga_o11y_opik::{OpikCheckError, OpikConfigError, OpikExporter};
 use beluga_o11y_sandbox::Sandbox;
 
@@ -211,6 +211,37 @@ fn switched_off_it_accepts_and_sends_nothing() {
             assert!(matches!(error, OpikCheckError::Disabled), "{error}");
         }
         assert!(opik.sender().is_none());
+    }
+    assert_eq!(sandbox.request_count(), 0);
+}
+
+#[test]
+fn a_run_with_an_off_switch_on_is_silent() {
+    let sandbox = Sandbox::start().unwrap();
+    let url = sandbox.opik_url();
+    let home = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for switch in ["OPIK_TRACK_DISABLE", "BELUGA_O11Y_DISABLED"] {
+        let vars = [("OPIK_URL_OVERRIDE", url.as_str()), (switch, "true")];
+        let opik = from_env(home.path(), &vars).unwrap();
+        let lines = logged(|| {
+            runtime.block_on(async {
+                let run = opik.agent_run("agent");
+                let tool = run.tool("tool");
+                // As an export with the switch on, it has nothing to say of what Opik would refuse.
+                let call = LLMCallData::new("openai", "gpt-4o").with_tokens(1 << 31, 0);
+                assert!(tool.submit(call).is_accepted());
+                tool.finish("found");
+                run.finish("done").await.unwrap();
+                run.fail("late").await.unwrap();
+                drop(opik.agent_run("dropped"));
+            });
+            drop(opik.agent_run("dropped without a runtime"));
+        });
+        assert_eq!(lines, [""; 0], "{switch}");
     }
     assert_eq!(sandbox.request_count(), 0);
 }

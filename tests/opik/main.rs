@@ -1,6 +1,7 @@
 //! What an exporter to Opik does, seen from the server: the sandbox where behaviour matters, httpmock
 //! where one exact request or answer does.
 
+mod agent;
 mod auth;
 mod bad_input;
 mod check;

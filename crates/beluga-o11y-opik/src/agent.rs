@@ -146,7 +146,8 @@ impl AgentRun {
         self.set(|tree| tree.user_id = Some(id))
     }
 
-    /// The environment, at most 150 characters. Default that of the exporter.
+    /// The environment of the run and of all in it that has none of its own, at most 150 characters. Default that of
+    /// the exporter.
     #[must_use]
     pub fn with_environment(self, environment: impl Into<String>) -> Self {
         let environment = environment.into();
@@ -253,6 +254,9 @@ impl AgentRun {
 
     async fn send(&self) -> Result<Sent, ExportError> {
         let opik = &self.shared.opik;
+        if opik.connection().is_none() {
+            return Ok(Sent::Whole);
+        }
         let (encoded, changes) = {
             let state = self.shared.state();
             (state.tree.encode(opik.target(), now()), state.changes)
@@ -330,14 +334,14 @@ impl AgentStep {
 }
 
 impl CallSink for AgentRun {
-    /// Keeps the call until the run is sent. A call that has been handed in before, by its id, is replaced.
+    /// Keeps the call until the run is sent. A call that the run has already, by its id, is replaced where it is.
     fn submit_shared(&self, call: Arc<LLMCallData>) -> Submission {
         self.shared.add(call, None)
     }
 }
 
 impl CallSink for AgentStep {
-    /// Keeps the call until the run is sent. A call that has been handed in before, by its id, is replaced.
+    /// Keeps the call until the run is sent. A call that the run has already, by its id, is replaced where it is.
     fn submit_shared(&self, call: Arc<LLMCallData>) -> Submission {
         self.shared.run.add(call, self.place())
     }

@@ -107,7 +107,6 @@ impl Work {
         &self,
         what: &'static str,
         times: Times,
-        environment: Option<&str>,
         scope: &Scope<'_>,
         json: &mut Vec<u8>,
         write: impl FnOnce(&Common<'_>, &mut Vec<u8>) -> serde_json::Result<()>,
@@ -133,7 +132,7 @@ impl Work {
             last_updated_at: scope.version,
             ttft: None,
             source: scope.target.source,
-            environment: environment.or(scope.target.environment.as_deref()),
+            environment: scope.target.environment.as_deref(),
         };
         let before = json.len();
         write(&common, json).map_err(|_| bad(format!("the {what} cannot be written as JSON")))?;
@@ -221,17 +220,13 @@ impl AgentTree {
         id::trace_id(self.id, self.work.start, now)
     }
 
-    /// A call that is there already, by its id, is replaced.
+    /// A call that is there already, by its id, is replaced where it is: below another parent Opik would take it for
+    /// another span, and count its tokens twice.
     pub(crate) fn add(&mut self, call: Arc<LLMCallData>, parent: Option<usize>) {
         match self.places.entry(call.id()) {
             Entry::Occupied(known) => {
-                let place = *known.get();
-                if let Some(node) = self.nodes.get_mut(place) {
+                if let Some(node) = self.nodes.get_mut(*known.get()) {
                     node.what = What::Call(call);
-                    // A parent comes before its children.
-                    if parent.is_none_or(|parent| parent < place) {
-                        node.parent = parent;
-                    }
                 }
             }
             Entry::Vacant(new) => {
@@ -267,8 +262,12 @@ impl AgentTree {
     ) -> Result<Encoded, ExportError> {
         convert::check_environment(self.environment.as_deref())?;
         let (run, times) = self.times(now);
+        let mut target = target.clone();
+        if self.environment.is_some() {
+            target.environment.clone_from(&self.environment);
+        }
         let scope = Scope {
-            target,
+            target: &target,
             trace_id: self.sent_as(now),
             version: &instant(now),
         };
@@ -314,7 +313,14 @@ impl AgentTree {
             if convert::check_times(own.start, own.end).is_err() {
                 continue;
             }
-            match node.parent.and_then(|parent| times.get_mut(parent)) {
+            // A step with a time that Opik does not take is left out, and what is in it moves up.
+            let mut around = node.parent;
+            while let Some(parent) = around.and_then(|place| times.get_mut(place))
+                && convert::check_times(parent.start, parent.end).is_err()
+            {
+                around = around.and_then(|place| self.nodes.get(place)?.parent);
+            }
+            match around.and_then(|parent| times.get_mut(parent)) {
                 Some(parent) => parent.include(own),
                 None => run.include(own),
             }
@@ -328,7 +334,6 @@ impl AgentTree {
         scope: &Scope<'_>,
         json: &mut Vec<u8>,
     ) -> Result<(), ExportError> {
-        let environment = self.environment.as_deref();
         let of_calls = || self.calls().find_map(|call| call.session_id.as_deref());
         let write = |common: &Common<'_>, json: &mut Vec<u8>| {
             let trace = Trace {
@@ -340,8 +345,7 @@ impl AgentTree {
             };
             serde_json::to_writer(json, &trace)
         };
-        self.work
-            .write("agent run", times, environment, scope, json, write)
+        self.work.write("agent run", times, scope, json, write)
     }
 
     fn write_span(
@@ -357,11 +361,11 @@ impl AgentTree {
             id,
             trace_id: scope.trace_id,
             parent,
+            version: scope.version,
         };
         match &node.what {
             What::Call(call) => convert::write_span(call, &place, scope.target, json),
             What::Step { kind, work, .. } => {
-                let environment = self.environment.as_deref();
                 let write = |common: &Common<'_>, json: &mut Vec<u8>| {
                     let span = Span {
                         id: place.id,
@@ -375,7 +379,7 @@ impl AgentTree {
                     };
                     serde_json::to_writer(json, &span)
                 };
-                work.write("step", times, environment, scope, json, write)
+                work.write("step", times, scope, json, write)
             }
         }
     }
@@ -399,3 +403,6 @@ impl Serialize for RunMetadata<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests;

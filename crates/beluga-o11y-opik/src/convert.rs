@@ -70,7 +70,7 @@ fn write_unchecked(
     spans: &mut Vec<u8>,
 ) -> Result<(), ExportError> {
     let id = trace_id(call, now);
-    with_parts(call, target, |common, model| {
+    with_parts(call, target, None, |common, model| {
         let trace = Trace {
             id,
             common,
@@ -103,12 +103,12 @@ pub(crate) fn trace_id(call: &LLMCallData, now: DateTime<Utc>) -> Uuid {
 /// Writes a record as one span of a larger trace, which has no place for what the record's own trace would tell.
 pub(crate) fn write_span(
     call: &LLMCallData,
-    place: &Place,
+    place: &Place<'_>,
     target: &Target,
     spans: &mut Vec<u8>,
 ) -> Result<(), ExportError> {
     let before = spans.len();
-    let written = with_parts(call, target, |common, model| {
+    let written = with_parts(call, target, Some(place.version), |common, model| {
         let span = Span {
             id: place.id,
             trace_id: place.trace_id,
@@ -132,16 +132,19 @@ pub(crate) fn write_span(
 }
 
 /// Where in a trace a span is.
-pub(crate) struct Place {
+pub(crate) struct Place<'a> {
     pub(crate) id: Uuid,
     pub(crate) trace_id: Uuid,
     pub(crate) parent: Option<Uuid>,
+    /// When it is sent. By its own end a call that is handed in again could be the older one.
+    pub(crate) version: &'a str,
 }
 
 /// Checks a record by Opik's rules, and hands on what its trace and its span have of it.
 fn with_parts(
     call: &LLMCallData,
     target: &Target,
+    version: Option<&str>,
     write: impl FnOnce(&Common<'_>, Model<'_>) -> serde_json::Result<()>,
 ) -> Result<(), ExportError> {
     call.validate()
@@ -169,7 +172,7 @@ fn with_parts(
             .as_ref()
             .map(|response| Content::Named("response", response)),
         error_info: error.as_ref().map(Failure::info),
-        last_updated_at: &end,
+        last_updated_at: version.unwrap_or(&end),
         ttft: call
             .time_to_first_token
             .map(|time| time.as_secs_f64() * 1e3),
