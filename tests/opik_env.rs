@@ -7,7 +7,7 @@ use std::{
 };
 
 use beluga_o11y::{CallSink, LLMCallData, TraceExporter};
-use beluga_o11y_opik::{OpikCheckError, OpikConfigError, OpikExporter};
+use beluga_o11y_opik::{FeedbackScore, OpikCheckError, OpikConfigError, OpikError, OpikExporter};
 use beluga_o11y_sandbox::Sandbox;
 
 const ALL: [&str; 10] = [
@@ -242,6 +242,53 @@ fn a_run_with_an_off_switch_on_is_silent() {
             drop(opik.agent_run("dropped without a runtime"));
         });
         assert_eq!(lines, [""; 0], "{switch}");
+    }
+    assert_eq!(sandbox.request_count(), 0);
+}
+
+/// What is like an export is no error when it is switched off; a question cannot be answered.
+#[tokio::test]
+async fn an_off_switch_stops_scores_and_datasets() {
+    let home = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start().unwrap();
+    let url = sandbox.opik_url();
+    for switch in ["BELUGA_O11Y_DISABLED", "OPIK_TRACK_DISABLE"] {
+        let opik = from_env(
+            home.path(),
+            &[("OPIK_URL_OVERRIDE", &url), (switch, "true")],
+        )
+        .unwrap();
+        let call = LLMCallData::new("openai", "gpt-4o");
+        let (trace, span) = (opik.trace_id(&call), opik.span_id(&call));
+        let score = || FeedbackScore::new("quality", 1.0);
+        opik.score_trace(trace, score()).await.unwrap();
+        opik.score_span(span, score()).await.unwrap();
+        for report in [
+            opik.score_traces([(trace, score())]).await.unwrap(),
+            opik.score_spans([(span, score())]).await.unwrap(),
+        ] {
+            assert_eq!((report.stored, report.failures.len()), (0, 0));
+        }
+        let bad = FeedbackScore::new("", 1.0);
+        opik.score_trace(trace, bad.clone()).await.unwrap_err();
+        let report = opik.score_traces([(trace, bad)]).await.unwrap();
+        assert_eq!(report.failures.len(), 1);
+        for error in [
+            opik.create_dataset("x").await.unwrap_err(),
+            opik.dataset("x").await.unwrap_err(),
+            opik.get_or_create_dataset("x").await.unwrap_err(),
+        ] {
+            assert!(
+                matches!(
+                    error,
+                    OpikError::Disabled {
+                        operation: "dataset"
+                    }
+                ),
+                "{error}"
+            );
+            assert!(error.to_string().contains(switch), "{error}");
+        }
     }
     assert_eq!(sandbox.request_count(), 0);
 }

@@ -137,7 +137,7 @@ async fn a_run_is_one_trace_and_what_it_did_is_below_it() {
     tool.finish("found");
     chain.finish(json!(null));
     assert_eq!(sandbox.request_count(), 0);
-    let (trace_id, chain_id) = (run.trace_id(), chain.span_id().unwrap());
+    let (trace_id, chain_id) = (run.trace_id(), chain.span_id());
     run.finish(json!({"answer": 31})).await.unwrap();
 
     let (trace, spans) = stored(&sandbox);
@@ -415,7 +415,7 @@ async fn to_finish_again_sends_the_same_run_with_what_has_come_since() {
     let output = named(&spans, "tool").output.clone();
     assert_eq!(output, Some(json!({"output": "second"})));
     assert_eq!(path(&spans, "late"), ["late", "tool"]);
-    assert_eq!(named(&spans, "tool").id, tool.span_id().unwrap());
+    assert_eq!(named(&spans, "tool").id, tool.span_id());
     let requests = sandbox.request_count();
     assert_eq!(requests, 6);
     // All of it is stored: nobody is told again.

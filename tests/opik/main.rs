@@ -5,10 +5,15 @@ mod agent;
 mod auth;
 mod bad_input;
 mod check;
+mod datasets;
 mod delivery;
 mod exact;
+mod experiments;
 mod faults;
+mod golden;
 mod properties;
+mod scores;
+mod scripted;
 mod stored;
 
 use std::time::Duration;

@@ -190,7 +190,7 @@ impl AgentRun {
     /// Ends the run with its output, from anything that serialises, and sends it. What is no object stands in Opik in
     /// the field `output` of one. Steps that have not ended end with it.
     ///
-    /// Short failures of Opik are waited for: it is tried five times within some 8 seconds, or as the server asks, up
+    /// Short failures of Opik are waited for: it is tried five times within some 15 seconds, or as the server asks, up
     /// to a minute each. Dropping the future leaves the sending to the last handle.
     ///
     /// To call it again sends the run again, with what has come meanwhile, in the place of what was sent.
@@ -202,7 +202,7 @@ impl AgentRun {
     /// stored then, unless it is the run itself that is bad.
     pub async fn finish(&self, output: impl Serialize) -> Result<(), ExportError> {
         let output = Json::new(&output);
-        let sent = self.end(|work| work.output = Some(output)).await?;
+        let sent = self.end(|work| work.finish(output)).await?;
         sent.into_result()
     }
 
@@ -319,7 +319,7 @@ impl AgentStep {
     /// `output` of one. Calls and steps may still come below it.
     pub fn finish(&self, output: impl Serialize) {
         let output = Json::new(&output);
-        self.shared.end(|work| work.output = Some(output));
+        self.shared.end(|work| work.finish(output));
     }
 
     /// Ends the step with an error.
@@ -455,7 +455,7 @@ impl Drop for Shared {
             };
             mem::forget(lost);
             if let Err(error) = result {
-                tracing::warn!("{error}; it was an agent run that was dropped before its end");
+                tracing::warn!("{error}; it was an agent run that nobody had sent");
             }
         });
     }

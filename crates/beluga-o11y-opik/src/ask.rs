@@ -164,7 +164,17 @@ pub(crate) fn read<T: DeserializeOwned>(
     operation: &'static str,
     response: &HttpResponse,
 ) -> Result<T, OpikError> {
+    if !response.is_complete() {
+        return Err(broke_off(operation));
+    }
     serde_json::from_slice(response.body()).map_err(|_| OpikError::NotOpik { operation })
+}
+
+pub(crate) fn broke_off(operation: &'static str) -> OpikError {
+    OpikError::Failed {
+        operation,
+        error: ExportError::temporary(NAME, "the answer broke off; try again"),
+    }
 }
 
 /// A name without the blanks around it, of which there must be more than those.

@@ -191,9 +191,13 @@ impl OpikDataset {
         }
     }
 
-    fn encode(&self, items: Vec<DatasetItem>, known: Known, report: &mut WriteReport) -> Encoded {
-        let mut ids = Ids::new(self.id, now(), known.count);
-        let mut contents = known.contents;
+    fn encode(
+        &self,
+        items: Vec<DatasetItem>,
+        mut known: Known,
+        report: &mut WriteReport,
+    ) -> Encoded {
+        let mut ids = Ids::new(self.id, now(), known.newest);
         let mut encoded = Encoded::default();
         for (index, item) in items.iter().enumerate() {
             let added = item.checked().and_then(|data| {
@@ -201,12 +205,12 @@ impl OpikDataset {
                 let id = match item.id() {
                     Some(id) => {
                         check_id("dataset item", id)?;
-                        if contents.get(&hash) == Some(&id) {
+                        if known.contents.get(&hash) == Some(&id) {
                             return Ok(false);
                         }
                         id
                     }
-                    None if contents.contains_key(&hash) => return Ok(false),
+                    None if known.contents.contains_key(&hash) => return Ok(false),
                     None => ids.next(hash),
                 };
                 let limit = self.opik.target().max_record_bytes;
@@ -225,7 +229,7 @@ impl OpikDataset {
                     }
                     Ok(())
                 })?;
-                contents.insert(hash, id);
+                known.insert(hash, id);
                 Ok(true)
             });
             match added {
@@ -242,11 +246,9 @@ impl OpikDataset {
         let mut known = Known::default();
         let mut items = self.items();
         while let Some(item) = items.try_next().await? {
-            known.count += 1;
             if let Some(id) = item.id() {
-                known
-                    .contents
-                    .insert(content_hash(self.id, item.data()), id);
+                known.newest = known.newest.max(id::time_part(id).unwrap_or(0));
+                known.insert(content_hash(self.id, item.data()), id);
             }
         }
         Ok(known)
@@ -353,7 +355,21 @@ struct Write<'a> {
 #[derive(Default)]
 struct Known {
     contents: HashMap<Uuid, Uuid>,
-    count: u64,
+    of_ids: HashMap<Uuid, Uuid>,
+    /// The time of the newest item's id, in milliseconds.
+    newest: u64,
+}
+
+impl Known {
+    /// An item of this id and content is there, in place of one that had the id.
+    fn insert(&mut self, hash: Uuid, id: Uuid) {
+        if let Some(replaced) = self.of_ids.insert(id, hash)
+            && self.contents.get(&replaced) == Some(&id)
+        {
+            self.contents.remove(&replaced);
+        }
+        self.contents.insert(hash, id);
+    }
 }
 
 #[derive(Default)]
@@ -366,17 +382,20 @@ struct Encoded {
 /// Ids that follow from content, in the order of insertion.
 ///
 /// Opik lists items by their ids, whose first part is a time that must be less than a day away. So that time is the last
-/// boundary of a period of 22 hours, which begins for each dataset at a moment of its own, and a millisecond more for
-/// each item that is there: the same items, inserted again in that period, have the same ids.
+/// boundary of a period of 22 hours, which begins for each dataset at a moment of its own, or that of the newest item
+/// that is there, and a millisecond more for each: the same items, inserted again in that period, have the same ids.
 struct Ids {
     millis: u64,
 }
 
 impl Ids {
-    fn new(dataset: Uuid, now: DateTime<Utc>, count: u64) -> Self {
+    fn new(dataset: Uuid, now: DateTime<Utc>, newest: u64) -> Self {
+        let now = id::millis(now);
         // No id may be in the future, and a large dataset takes a while.
+        let boundary = id::boundary(dataset, now.saturating_sub(id::HOUR_MS));
+        let newest = Some(newest).filter(|newest| *newest <= now);
         Self {
-            millis: id::boundary(dataset, id::millis(now).saturating_sub(id::HOUR_MS)) + count,
+            millis: newest.map_or(boundary, |newest| newest.max(boundary)),
         }
     }
 

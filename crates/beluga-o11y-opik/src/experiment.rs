@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fmt};
 
 use beluga_o11y::Json;
 use beluga_o11y_http::HttpRequest;
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -13,7 +12,6 @@ use crate::{
     OpikDataset, OpikError, OpikExporter, WriteReport,
     ask::{checked_name, json_post},
     elements::Elements,
-    exporter::now,
     id,
     pages::Page,
     score::check_id,
@@ -112,6 +110,7 @@ impl OpikDataset {
             r#type: "regular",
             evaluation_method: "dataset",
         };
+        // Opik says 201 of an id that it knows; older ones say 409 `Already exists ..`, which is no error either.
         let request = json_post("v1/private/experiments", &body);
         self.opik().ask(OPERATION, request, &[]).await?;
         Ok(OpikExperiment {
@@ -287,10 +286,10 @@ impl OpikExperiment {
         Ok(report)
     }
 
-    /// The id of a link follows from what it links, so that to link the same again makes no second one.
+    /// The id of a link follows from what it links, so that to link the same again makes no second one. Its time is that
+    /// of the trace: of the ids of links Opik wants the version only (`ExperimentItemService.java`).
     fn link_id(&self, link: Link) -> Uuid {
-        let id = id::with_time(self.mark(link), id::time_part(link.trace).unwrap_or(0));
-        id::trace_id(id, DateTime::UNIX_EPOCH, now())
+        id::with_time(self.mark(link), id::time_part(link.trace).unwrap_or(0))
     }
 
     /// The random part of a link's id. It also tells whether the result is a failure, which Opik keeps nowhere in an

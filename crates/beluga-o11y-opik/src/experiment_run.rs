@@ -329,7 +329,7 @@ impl<'a> ExperimentRunner<'a> {
         self.export(&mut batch).await?;
         self.write_scores(&mut batch, summary).await?;
         self.write_links(&mut batch).await?;
-        let stopped = batch.iter_mut().find_map(|attempt| attempt.stopped.take());
+        let stopped = batch.iter().find_map(|attempt| attempt.stopped.clone());
         for attempt in batch {
             if attempt.stopped.is_none() {
                 self.count(attempt, total, summary);

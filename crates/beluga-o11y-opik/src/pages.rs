@@ -1,11 +1,11 @@
 //! Opik's streams: JSON objects, one a line, the newest first, a page at a time.
 
-use beluga_o11y::{ExportError, ExportErrorKind};
+use beluga_o11y::ExportErrorKind;
 use beluga_o11y_http::{HttpRequest, HttpResponse};
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use crate::{NAME, OpikError, OpikExporter};
+use crate::{OpikError, OpikExporter, ask::broke_off};
 
 /// How much of a page is read. What does not fit comes with the next one.
 pub(crate) const MAX_PAGE_BYTES: usize = 64 << 20;
@@ -74,10 +74,7 @@ impl<T: DeserializeOwned> Page<T> {
                 operation,
                 limit: MAX_PAGE_BYTES,
             }),
-            None if broken => Err(OpikError::Failed {
-                operation,
-                error: ExportError::temporary(NAME, "the answer broke off"),
-            }),
+            None if broken => Err(broke_off(operation)),
             None => Ok(Self { rows, next: None }),
         }
     }

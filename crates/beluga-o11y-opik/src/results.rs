@@ -39,6 +39,8 @@ struct Rows {
 #[derive(Deserialize)]
 struct Row {
     #[serde(default)]
+    id: Option<Uuid>,
+    #[serde(default)]
     experiment_items: Option<Vec<Stored>>,
 }
 
@@ -84,6 +86,7 @@ impl OpikExperiment {
             self.dataset().id()
         );
         let mut results = Results::new();
+        let mut before = None;
         for page in 1.. {
             let request = HttpRequest::get(path.clone())
                 .with_query("page", page.to_string())
@@ -97,6 +100,14 @@ impl OpikExperiment {
             }
             let Rows { content, total } = read(OPERATION, &response)?;
             let is_last = content.len() < size || total.is_some_and(|total| page * size >= total);
+            // A server that knows nothing of pages would give the first one for ever.
+            let first = content.first().and_then(|row| row.id);
+            if first.is_some() && first == before {
+                return Err(OpikError::NotOpik {
+                    operation: OPERATION,
+                });
+            }
+            before = first;
             for stored in content.into_iter().filter_map(|row| row.experiment_items) {
                 let done = stored.into_iter().filter(|stored| self.is_result(stored));
                 results.extend(done.map(|stored| {

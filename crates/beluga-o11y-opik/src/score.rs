@@ -1,5 +1,7 @@
 //! Feedback scores: what people, tests or other models think of a trace or a span.
 
+use std::fmt;
+
 use beluga_o11y::LLMCallData;
 use beluga_o11y_http::HttpRequest;
 use serde::Serialize;
@@ -22,7 +24,7 @@ const BEYOND: f64 = 1e9;
 /// let exact = FeedbackScore::new("exact_match", 1.0);
 /// let judged = FeedbackScore::new("helpfulness", 0.4).with_reason("no source is named").with_category("poor");
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FeedbackScore {
     /// The measure, not blank. Opik keeps one score of a name for each trace, span and author, and replaces
@@ -87,6 +89,18 @@ impl FeedbackScore {
             reason: self.reason.as_deref(),
             source: "sdk",
         }
+    }
+}
+
+/// Shows the size of the reason only, which may quote content.
+impl fmt::Debug for FeedbackScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedbackScore")
+            .field("name", &self.name)
+            .field("value", &self.value)
+            .field("reason_bytes", &self.reason.as_ref().map(String::len))
+            .field("category", &self.category)
+            .finish()
     }
 }
 
