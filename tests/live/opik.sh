@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Opik's official clients, Python and TypeScript, against the sandbox, and the Python client's own models on what our
-# exporter sends.
+# Opik's official clients, Python and TypeScript, against the sandbox; the Python client's own models on what our
+# exporter sends; and datasets, experiments and scores, of each client what the other has made.
 
 opik() {
     want node npm
@@ -12,9 +12,9 @@ opik() {
     (cd "$tmp/node" && npm init --yes >/dev/null 2>&1 \
         && npm install --silent --no-audit --no-fund --no-update-notifier --prefer-offline "$typescript")
 
-    echo "-- building the sandbox and the sender"
+    echo "-- building the sandbox and our clients"
     cargo build --quiet --locked -p beluga-o11y-sandbox --example serve
-    build live_opik_send
+    build live_opik_send live_opik_experiments
 
     # The sandbox serves until its standard input ends.
     coproc SANDBOX { exec "$examples/serve"; }
@@ -23,10 +23,11 @@ opik() {
     url=${server#OPIK_URL_OVERRIDE=}
     echo "-- sandbox at $url"
 
-    # Their own telemetry is off, and no settings of whoever runs this are read.
+    # Their own telemetry is off, and no settings of whoever runs this are read. LiteLLM, which the Python client uses
+    # when a task raises, would fetch its prices.
     local -a clean=(env -i "PATH=$PATH" "HOME=$tmp" "OPIK_URL_OVERRIDE=$url" OPIK_WORKSPACE=default
         OPIK_PROJECT_NAME=official OPIK_SENTRY_ENABLE=false OPIK_ANALYTICS_ENABLE=false
-        OPIK_SUPPRESS_BATCHING_UPDATE_WARNING=true
+        OPIK_SUPPRESS_BATCHING_UPDATE_WARNING=true LITELLM_LOCAL_MODEL_COST_MAP=true PYTHONDONTWRITEBYTECODE=1
         "OPIK_CONFIG_PATH=$tmp/none.config")
     : >"$tmp/none.config"
 
@@ -38,5 +39,7 @@ opik() {
     echo "-- what our exporter sends, in the Python client's eyes"
     "$examples/live_opik_send" "$url" >"$tmp/meant.jsonl"
     "${clean[@]}" "$venv/bin/python" tests/live/opik/ours.py "$tmp/meant.jsonl"
+    echo "-- datasets and experiments, the official Python client's and ours"
+    "${clean[@]}" "$venv/bin/python" tests/live/opik/experiments.py "$examples/live_opik_experiments"
     stop "$SANDBOX_PID"
 }

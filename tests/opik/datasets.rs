@@ -333,8 +333,7 @@ async fn an_old_item_is_not_inserted_again() {
     let old = v7(now() - 36 * 3_600_000);
     let line = json!({"id": old, "source": "sdk", "data": {"question": "question 1", "n": 1}});
     let server = Scripted::start(move |asked| {
-        let stream = asked.is("POST", STREAM);
-        stream.then(|| reply(200).body(format!("{line}\r\n")))
+        first_page(asked).then(|| reply(200).body(format!("{line}\r\n")))
     })
     .await;
     let dataset = server.dataset().await;
@@ -520,7 +519,8 @@ async fn an_item_that_opik_refuses_is_found() {
 
 #[tokio::test]
 async fn items_are_listed_in_pages() {
-    for (count, pages) in [(0, 1), (1, 1), (499, 1), (500, 2), (501, 2), (1_200, 3)] {
+    // The last page is an empty one.
+    for (count, pages) in [(0, 1), (1, 2), (499, 2), (500, 2), (501, 3), (1_200, 4)] {
         let sandbox = sandbox();
         let dataset = dataset(&sandbox).await;
         dataset
@@ -537,7 +537,7 @@ async fn items_are_listed_in_pages() {
         assert_eq!(asked.len(), pages, "{count}");
         for (page, asked) in asked.iter().enumerate() {
             assert_eq!(asked.body["steam_limit"], 500);
-            let after = count.checked_sub(500 * page).and_then(|last| all.get(last));
+            let after = all.get(count.saturating_sub(500 * page));
             let after = after.filter(|_| page > 0).and_then(DatasetItem::id);
             assert_eq!(
                 asked.body["last_retrieved_id"],
@@ -557,6 +557,10 @@ async fn items_are_listed_in_pages() {
 fn line(number: u64) -> String {
     let id = v7(1_700_000_000_000 + number);
     json!({"id": id, "source": "sdk", "data": {"n": number}, "tags": null}).to_string()
+}
+
+fn first_page(asked: &Asked) -> bool {
+    asked.is("POST", STREAM) && asked.body["last_retrieved_id"].is_null()
 }
 
 /// Answers each connection with the next of these, then with nothing more; gives what was asked.
@@ -621,17 +625,30 @@ async fn a_stream_that_breaks_off_goes_on_after_the_last_whole_line() {
         &line(6)[..20]
     );
     let whole = format!("{}\r\n{rest}", line(6));
-    let (listed, asked) = listed(vec![http(100_000, &broken), http(whole.len(), &whole)]).await;
+    let (listed, asked) = listed(vec![
+        http(100_000, &broken),
+        http(whole.len(), &whole),
+        http(0, ""),
+    ])
+    .await;
     assert_eq!(listed.unwrap(), [9, 8, 7, 6, 5]);
     assert_eq!(asked[0]["last_retrieved_id"], json!(null));
     let last: Value = serde_json::from_str(&three).unwrap();
     assert_eq!(asked[1]["last_retrieved_id"], last["id"]);
 
-    let (listed, asked) = self::listed(vec![http(100_000, &line(6)[..20])]).await;
+    let nothing = http(100_000, &line(6)[..20]);
+    let (listed, asked) =
+        self::listed(vec![nothing.clone(), nothing.clone(), nothing.clone()]).await;
     let error = listed.unwrap_err();
     assert_eq!(error.kind(), ExportErrorKind::Temporary, "{error}");
-    assert_eq!(error.to_string(), "opik: dataset: the answer broke off");
-    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        error.to_string(),
+        "opik: dataset: the answer broke off; try again"
+    );
+    assert_eq!(asked.len(), 3);
+    let one = line(6);
+    let answers = vec![nothing.clone(), nothing, http(one.len(), &one), http(0, "")];
+    assert_eq!(self::listed(answers).await.0.unwrap(), [6]);
 
     // A line that looks whole and is not known to be.
     let (listed, _) = self::listed(vec![
@@ -669,15 +686,15 @@ async fn what_a_stream_may_look_like() {
             Some(1),
         ),
         (
+            // Opik's own word that it broke off: what follows is asked for.
             format!("{one}\r\n{{\"code\":500,\"message\":\"Streaming operation timed out\"}}\r\n"),
-            None,
+            Some(1),
         ),
         (format!("{one}\r\ncanary"), None),
     ] {
         let answer = body.clone();
         let server = Scripted::start(move |asked| {
-            let stream = asked.is("POST", STREAM);
-            stream.then(|| reply(200).body(answer.clone()))
+            first_page(asked).then(|| reply(200).body(answer.clone()))
         })
         .await;
         let items = server.dataset().await.all_items().await;

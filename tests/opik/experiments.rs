@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use beluga_o11y::{CallError, CallSink, ExportErrorKind, Usage};
+use beluga_o11y::{CallError, CallSink, ExportErrorKind, TraceExporter, Usage};
 use beluga_o11y_opik::{
     DatasetItem, ExperimentSummary, FeedbackScore, NewExperiment, OpikDataset, OpikError,
     OpikExperiment, TaskError, TaskOutput, TaskProblem,
@@ -241,10 +241,7 @@ async fn whatever_happens_to_some_the_others_go_on() {
             "failed: Some(\"timeout\") the task took longer than 400ms",
         ),
         (ids[4], "failed: Some(\"RateLimitError\") 429"),
-        (
-            ids[5],
-            "scorer: Some(\"panic\") the scorer panicked: the judge is ill",
-        ),
+        (ids[5], "panicked: the scorer panicked"),
         (
             ids[6],
             "opik: opik: score `bad`: the value is not a finite number",
@@ -702,7 +699,8 @@ async fn to_link_again_changes_nothing() {
     let sandbox = sandbox();
     let (experiment, items) = experiment(&sandbox, 2).await;
     let (one, two) = (items[0].id().unwrap(), items[1].id().unwrap());
-    let (trace, other) = (Uuid::now_v7(), Uuid::now_v7());
+    let (call, other) = (call(), Uuid::now_v7());
+    let trace = exporter(&sandbox).trace_id(&call);
     let bad = Uuid::new_v4();
     let links = [
         (one, trace),
@@ -736,7 +734,8 @@ async fn to_link_again_changes_nothing() {
     for link in sandbox.experiment_items() {
         assert_eq!(link.id.get_version_num(), 7);
     }
-    // What was linked by hand is a result.
+    // What was linked by hand is a result, once its trace is there.
+    exporter(&sandbox).export_llm_call(&call).await.unwrap();
     let summary = experiment.run(items, succeed).await.unwrap();
     assert_eq!((summary.skipped, summary.items), (2, 0));
 }

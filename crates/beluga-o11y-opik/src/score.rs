@@ -150,7 +150,8 @@ impl OpikExporter {
         convert::trace_id(call, now())
     }
 
-    /// The id of the span that a call becomes beside its trace.
+    /// The id of the span that a call becomes beside its trace. In an [`AgentRun`](crate::AgentRun) a call is a span
+    /// without a trace of its own, and [`trace_id`](Self::trace_id) gives that span's id.
     pub fn span_id(&self, call: &LLMCallData) -> Uuid {
         id::span_id(self.trace_id(call))
     }

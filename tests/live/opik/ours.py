@@ -8,65 +8,22 @@ What the server gives back must parse as the client's public models and as its `
 
 import datetime
 import json
-import os
 import sys
-import urllib.request
-import uuid
 
 import opik
 from opik.llm_usage import opik_usage_factory
-from opik.rest_api.core.jsonable_encoder import jsonable_encoder
-from opik.rest_api.types.error_info_write import ErrorInfoWrite
 from opik.rest_api.types.span_public import SpanPublic
 from opik.rest_api.types.span_write import SpanWrite
 from opik.rest_api.types.trace_public import TracePublic
 from opik.rest_api.types.trace_write import TraceWrite
 
-BASE = os.environ["OPIK_URL_OVERRIDE"].rstrip("/")
-ROOT = BASE.removesuffix("/opik/api")
-
-checks = 0
-failures = []
-
-
-def check(what, found, expected):
-    global checks
-    checks += 1
-    if found != expected:
-        failures.append(f"{what}:\n  found    {found!r:.500}\n  expected {expected!r:.500}")
-
-
-def get(url):
-    with urllib.request.urlopen(url) as answer:
-        return json.load(answer)
-
-
-def instant(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+from wire import BASE, check, done, get, instant, lines, parsed, requests_of_ours
 
 
 def micros(text):
     """The sandbox of records has nanoseconds, the wire microseconds, cut off."""
     head, _, fraction = text.rstrip("Z").partition(".")
     return instant(f"{head}.{fraction[:6].ljust(6, '0')}Z")
-
-
-def parsed(model, sent):
-    """The model of what was sent: nothing unknown, nothing changed."""
-    found = model.parse_obj(sent) if not hasattr(model, "model_validate") else model.model_validate(sent)
-    check(f"unknown fields of {model.__name__}", found.model_extra, {})
-    if found.error_info is not None:
-        check("unknown fields of error_info", found.error_info.model_extra, {})
-        check("error_info", type(found.error_info), ErrorInfoWrite)
-        for field in ("exception_type", "message", "traceback"):
-            check(f"error_info.{field} is not blank", bool(getattr(found.error_info, field).strip()), True)
-    again = json.loads(json.dumps(jsonable_encoder(found.model_dump(exclude_unset=True))))
-    for field in ("start_time", "end_time", "last_updated_at"):
-        check(field, instant(again.pop(field)), instant(sent[field]))
-    rest = {key: value for key, value in sent.items() if key not in ("start_time", "end_time", "last_updated_at")}
-    check(f"{model.__name__}, read and written again", again, rest)
-    check("an id of version 7", uuid.UUID(found.id).version, 7)
-    return found
 
 
 def usage_parts(answer):
@@ -174,8 +131,8 @@ def without_none(values):
 
 
 def main():
-    meant = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-    requests = [r for r in get(f"{ROOT}/_sandbox/requests") if r["path"].endswith("/batch") and is_ours(r)]
+    meant = lines(sys.argv[1])
+    requests = [r for r in requests_of_ours() if r["path"].endswith("/batch")]
     traces = {t["name"] + t["id"]: t for r in requests for t in r["body"].get("traces", [])}
     spans = {s["trace_id"]: s for r in requests for s in r["body"].get("spans", [])}
     check("traces sent", len(traces), len(meant))
@@ -199,53 +156,59 @@ def main():
     check("answers whose usage the client reads too", usages >= 40, True)
 
     read_back(meant, by_record)
-    if failures:
-        sys.exit("\n".join([*failures[:40], f"{len(failures)} of {checks} checks failed"]))
-    print(f"   {len(meant)} traces and spans, {usages} usages by the client's own code, {checks} checks")
+    done(f"{len(meant)} traces and spans, {usages} usages by the client's own code, ")
 
 
-def is_ours(request):
-    headers = {name.lower(): value for name, value in request["headers"]}
-    return headers.get("user-agent", "").startswith("beluga-o11y-opik/")
-
-
-def expect_pair(one, trace, span):
+def expect_pair(one, trace, span, **where):
     record, what = one["record"], one["what"]
-    provider, model = record["provider"], record["model"]
-    name = record.get("name") or "/".join(part for part in (provider, model) if part)
-    start = micros(record["start_time"])
-    duration = datetime.timedelta(microseconds=round(record.get("duration_ms", 0) * 1000))
     for sent in (trace, span):
-        check(f"{what}: name", sent["name"], name)
-        check(f"{what}: project", sent["project_name"], "beluga-live")
-        check(f"{what}: start", instant(sent["start_time"]), start)
-        check(f"{what}: duration", abs(instant(sent["end_time"]) - start - duration).microseconds <= 1, True)
-        check(f"{what}: last_updated_at", sent["last_updated_at"], sent["end_time"])
-        check(f"{what}: environment", sent["environment"], record.get("environment", "staging"))
-        check(f"{what}: source", sent["source"], "sdk")
-        check(f"{what}: ttft", sent.get("ttft"), record.get("time_to_first_token_ms"))
-        check(f"{what}: input", sent.get("input"), "messages" in record and {"messages": record["messages"]} or None)
-        check(f"{what}: output", sent.get("output"), "response" in record and {"response": record["response"]} or None)
-        check(f"{what}: error", sent.get("error_info"), expected_error(record.get("error")))
+        expect_call(what, record, sent, **where)
     check(f"{what}: thread", trace.get("thread_id"), record.get("session_id"))
     check(f"{what}: tags", trace.get("tags", []), record.get("tags", []))
+    check(f"{what}: metadata", trace["metadata"], expected_metadata(record, trace["id"]))
+    expect_model(what, record, span)
+    parameters = record.get("model_parameters")
+    check(f"{what}: span metadata", span.get("metadata"), parameters and {"model_parameters": parameters})
+
+
+def expect_call(what, record, sent, project="beluga-live", source="sdk", environment="staging"):
+    """What a trace and its span have in common."""
+    start = micros(record["start_time"])
+    duration = datetime.timedelta(microseconds=round(record.get("duration_ms", 0) * 1000))
+    default = "/".join(part for part in (record["provider"], record["model"]) if part)
+    check(f"{what}: name", sent["name"], record.get("name") or default)
+    check(f"{what}: project", sent["project_name"], project)
+    check(f"{what}: start", instant(sent["start_time"]), start)
+    took = instant(sent["end_time"]) - start
+    check(f"{what}: duration", abs(took - duration) <= datetime.timedelta(microseconds=1), True)
+    check(f"{what}: last_updated_at", sent["last_updated_at"], sent["end_time"])
+    check(f"{what}: environment", sent["environment"], record.get("environment", environment))
+    check(f"{what}: source", sent["source"], source)
+    check(f"{what}: ttft", sent.get("ttft"), record.get("time_to_first_token_ms"))
+    check(f"{what}: input", sent.get("input"), "messages" in record and {"messages": record["messages"]} or None)
+    check(f"{what}: output", sent.get("output"), "response" in record and {"response": record["response"]} or None)
+    check(f"{what}: error", sent.get("error_info"), expected_error(record.get("error")))
+
+
+def expect_model(what, record, span):
+    check(f"{what}: type", span["type"], "llm")
+    check(f"{what}: model", span.get("model"), record["model"] or None)
+    check(f"{what}: provider", span.get("provider"), record["provider"] or None)
+    check(f"{what}: cost", span.get("total_estimated_cost"), record.get("cost"))
+
+
+def expected_metadata(record, sent_as):
     total = None
     if "input_tokens" in record and "output_tokens" in record:
         total = record["input_tokens"] + record["output_tokens"]
     facts = {
-        "model": model or None, "provider": provider or None, "total_tokens": total,
+        "model": record["model"] or None, "provider": record["provider"] or None, "total_tokens": total,
         **{key: record.get(key) for key in (
             "input_tokens", "output_tokens", "cost", "model_parameters", "user_id", "release", "trace_id",
             "parent_span_id")},
-        "original_id": record["id"] if trace["id"] != record["id"] else None,
+        "original_id": record["id"] if sent_as != record["id"] else None,
     }
-    check(f"{what}: metadata", trace["metadata"], without_none({**facts, **record.get("metadata", {})}))
-    check(f"{what}: type", span["type"], "llm")
-    check(f"{what}: model", span.get("model"), model or None)
-    check(f"{what}: provider", span.get("provider"), provider or None)
-    check(f"{what}: cost", span.get("total_estimated_cost"), record.get("cost"))
-    parameters = record.get("model_parameters")
-    check(f"{what}: span metadata", span.get("metadata"), parameters and {"model_parameters": parameters})
+    return {**without_none(facts), **record.get("metadata", {})}
 
 
 def expect_usage(one, span):
@@ -288,4 +251,5 @@ def read_back(meant, by_record):
     client.end()
 
 
-main()
+if __name__ == "__main__":
+    main()
