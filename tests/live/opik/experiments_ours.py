@@ -70,6 +70,8 @@ def expect_run(client, meant, project):
     """A run of an agent: its trace, and its spans, nested in each other as they were called."""
     run = client.get_trace_content(meant["trace"])
     sent = as_sent(client, run)
+    # All of a run is sent at once, and what it has of its own holds for what is in it.
+    shared = dict(project=project, environment=meant["environment"], updated=sent["last_updated_at"])
     for field in ("name", "input", "output", "thread_id", "environment", "metadata", "tags"):
         check(f"run: {field}", sent.get(field), meant[field])
     check("run: project, source", (sent["project_name"], sent["source"]), (project, "sdk"))
@@ -85,7 +87,7 @@ def expect_run(client, meant, project):
         check(f"{what}: within its parent",
               outer.start_time <= span.start_time <= span.end_time <= outer.end_time, True)
         if record := expected.get("record"):
-            expect_call(what, record, sent, project=project)
+            expect_call(what, record, sent, **shared)
             expect_model(what, record, sent)
             expect_usage(what, record, span)
             check(f"{what}: metadata", sent["metadata"], expected_metadata(record, span.id))

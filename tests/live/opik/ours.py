@@ -171,7 +171,7 @@ def expect_pair(one, trace, span, **where):
     check(f"{what}: span metadata", span.get("metadata"), parameters and {"model_parameters": parameters})
 
 
-def expect_call(what, record, sent, project="beluga-live", source="sdk", environment="staging"):
+def expect_call(what, record, sent, project="beluga-live", source="sdk", environment="staging", updated=None):
     """What a trace and its span have in common."""
     start = micros(record["start_time"])
     duration = datetime.timedelta(microseconds=round(record.get("duration_ms", 0) * 1000))
@@ -181,7 +181,7 @@ def expect_call(what, record, sent, project="beluga-live", source="sdk", environ
     check(f"{what}: start", instant(sent["start_time"]), start)
     took = instant(sent["end_time"]) - start
     check(f"{what}: duration", abs(took - duration) <= datetime.timedelta(microseconds=1), True)
-    check(f"{what}: last_updated_at", sent["last_updated_at"], sent["end_time"])
+    check(f"{what}: last_updated_at", sent["last_updated_at"], updated or sent["end_time"])
     check(f"{what}: environment", sent["environment"], record.get("environment", environment))
     check(f"{what}: source", sent["source"], source)
     check(f"{what}: ttft", sent.get("ttft"), record.get("time_to_first_token_ms"))
