@@ -1,5 +1,7 @@
 //! The handles of an agent run.
 
+pub(crate) mod tree;
+
 use std::{
     fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     NAME, OpikExporter,
-    agent_tree::{AgentTree, Encoded, Node, What, Work},
+    agent::tree::{AgentTree, Encoded, Node, What, Work},
     exporter::now,
     id,
 };

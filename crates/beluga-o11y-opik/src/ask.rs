@@ -4,6 +4,9 @@
 //! seconds, for the short failures of a server and for the waits of its rate limit. All of them may be sent twice: what
 //! they write has an id of its own.
 
+pub(crate) mod elements;
+pub(crate) mod pages;
+
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -15,11 +18,8 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use crate::{
-    NAME, OpikError, OpikExporter, WriteReport,
-    elements::{Elements, Outcome},
-    error,
-};
+use crate::{NAME, OpikError, OpikExporter, WriteReport, error};
+use elements::{Elements, Outcome};
 
 /// The pauses between five tries: 0.5, 1, 2 and 4 s, each up to twice as long by chance.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

@@ -1,5 +1,7 @@
 //! Datasets: what experiments are run on.
 
+mod item;
+
 use std::{collections::HashMap, fmt};
 
 use beluga_o11y::{ExportError, JsonError};
@@ -11,15 +13,15 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    DatasetItem, OpikError, OpikExporter, WriteReport,
-    ask::{checked_name, json_post, read},
-    dataset_item::content_hash,
-    elements::Elements,
+    OpikError, OpikExporter, WriteReport,
+    ask::{checked_name, elements::Elements, json_post, pages::Page, read},
     exporter::now,
     id,
-    pages::Page,
     score::check_id,
 };
+
+pub use item::DatasetItem;
+use item::content_hash;
 
 const OPERATION: &str = "dataset";
 /// Opik's column for the name (`000001_init_script.sql`).

@@ -1,5 +1,10 @@
 //! Experiments: what a program makes of the items of a dataset.
 
+mod results;
+mod run;
+mod summary;
+mod task;
+
 use std::{collections::BTreeMap, fmt};
 
 use beluga_o11y::Json;
@@ -10,12 +15,14 @@ use uuid::Uuid;
 
 use crate::{
     OpikDataset, OpikError, OpikExporter, WriteReport,
-    ask::{checked_name, json_post},
-    elements::Elements,
+    ask::{checked_name, elements::Elements, json_post, pages::Page},
     id,
-    pages::Page,
     score::check_id,
 };
+
+pub use run::{ExperimentProgress, ExperimentRunner};
+pub use summary::{ExperimentSummary, ScoreSummary, TaskFailure, TaskProblem};
+pub use task::{TaskError, TaskOutput};
 
 pub(crate) const OPERATION: &str = "experiment";
 /// The most experiments that Opik streams at once (`ExperimentStreamRequest.java`).

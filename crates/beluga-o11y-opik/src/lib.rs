@@ -34,7 +34,6 @@
 //! an [`OpikError`], and what [`OpikExporter::check`] finds is an [`OpikCheckError`].
 
 mod agent;
-mod agent_tree;
 mod ask;
 mod auth;
 mod bodies;
@@ -44,19 +43,12 @@ mod config;
 mod connection;
 mod convert;
 mod dataset;
-mod dataset_item;
-mod elements;
 mod error;
 mod experiment;
-mod experiment_run;
 mod exporter;
 mod id;
 mod opik_error;
-mod pages;
-mod results;
 mod score;
-mod summary;
-mod task;
 mod vocabulary;
 mod wire;
 mod write_report;
@@ -66,15 +58,14 @@ pub use auth::OpikAuthorization;
 pub use builder::OpikExporterBuilder;
 pub use check::{OpikCheck, OpikCheckError};
 pub use config::{OpikConfig, OpikConfigError};
-pub use dataset::OpikDataset;
-pub use dataset_item::DatasetItem;
-pub use experiment::{NewExperiment, OpikExperiment};
-pub use experiment_run::{ExperimentProgress, ExperimentRunner};
+pub use dataset::{DatasetItem, OpikDataset};
+pub use experiment::{
+    ExperimentProgress, ExperimentRunner, ExperimentSummary, NewExperiment, OpikExperiment,
+    ScoreSummary, TaskError, TaskFailure, TaskOutput, TaskProblem,
+};
 pub use exporter::OpikExporter;
 pub use opik_error::OpikError;
 pub use score::FeedbackScore;
-pub use summary::{ExperimentSummary, ScoreSummary, TaskFailure, TaskProblem};
-pub use task::{TaskError, TaskOutput};
 pub use write_report::{WriteFailure, WriteReport};
 
 /// What errors, statistics and file names call this exporter.

@@ -8,8 +8,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    OpikError, OpikExporter, WriteReport, ask::checked_name, convert, elements::Elements,
-    exporter::now, id,
+    OpikError, OpikExporter, WriteReport,
+    ask::{checked_name, elements::Elements},
+    convert,
+    exporter::now,
+    id,
 };
 
 /// The column is a decimal with nine digits on either side of the point, so the greatest value is 999999999.999999999

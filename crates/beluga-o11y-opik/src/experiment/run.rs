@@ -30,13 +30,14 @@ use uuid::Uuid;
 use crate::{
     DatasetItem, ExperimentSummary, FeedbackScore, OpikError, OpikExperiment, TaskError,
     TaskFailure, TaskOutput, TaskProblem,
-    agent::Sent,
-    agent_tree::{AgentTree, Encoded},
+    agent::{
+        Sent,
+        tree::{AgentTree, Encoded},
+    },
+    ask::elements::Elements,
     convert::{self, Target},
-    elements::Elements,
-    experiment::{Link, OPERATION},
+    experiment::{Link, OPERATION, task::Made},
     exporter::now,
-    task::Made,
 };
 
 const CONCURRENCY: usize = 8;

@@ -9,10 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     OpikError, OpikExperiment,
-    ask::read,
+    ask::{pages::MAX_PAGE_BYTES, read},
     experiment::{Link, OPERATION},
     id,
-    pages::MAX_PAGE_BYTES,
 };
 
 /// How many are asked for at once, to begin with: each has the whole content of its item.

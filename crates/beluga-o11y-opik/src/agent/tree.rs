@@ -12,8 +12,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
 use crate::{
+    ask::elements::Elements,
     convert::{self, Failure, Place, Target, bad, instant},
-    elements::Elements,
     id,
     wire::{Common, Content, Model, Span, Trace},
 };
