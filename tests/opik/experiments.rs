@@ -634,18 +634,18 @@ async fn results_are_read_in_pages() {
     for (count, total, pages) in [
         (0, true, 1),
         (1, true, 1),
-        (199, false, 1),
-        (200, true, 1),
-        (200, false, 2),
-        (400, true, 2),
-        (401, true, 3),
+        (255, false, 1),
+        (256, true, 1),
+        (256, false, 2),
+        (512, true, 2),
+        (513, true, 3),
     ] {
         let items = items(count);
         let rows = items.clone();
         let server = Scripted::start(move |asked| {
             is_compare(asked).then(|| {
-                assert!(asked.query.contains("size=200"));
-                let rows = rows.chunks(200).nth(page(asked) - 1).unwrap_or_default();
+                assert!(asked.query.contains("size=256"));
+                let rows = rows.chunks(256).nth(page(asked) - 1).unwrap_or_default();
                 let rows: Vec<_> = rows
                     .iter()
                     .map(|item| row(item, None, json!("x")))
@@ -666,7 +666,7 @@ async fn results_are_read_in_pages() {
         assert_eq!(asked, (1..=pages).collect::<Vec<_>>());
     }
 
-    let all = items(200);
+    let all = items(256);
     let rows: Vec<_> = all.iter().map(|item| row(item, None, json!("x"))).collect();
     let server =
         Scripted::start(move |asked| is_compare(asked).then(|| compare(&rows, None))).await;

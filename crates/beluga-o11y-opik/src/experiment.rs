@@ -209,7 +209,16 @@ impl OpikDataset {
 pub(crate) struct Link {
     pub(crate) item: Uuid,
     pub(crate) trace: Uuid,
-    pub(crate) failed: bool,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a link says of the result.
+#[derive(Clone, Copy)]
+pub(crate) enum Outcome {
+    Stored,
+    /// A pipeline has the call, which may never arrive.
+    HandedOver,
+    Failed,
 }
 
 impl OpikExperiment {
@@ -247,7 +256,7 @@ impl OpikExperiment {
         let links = results.into_iter().map(|(item, trace)| Link {
             item,
             trace,
-            failed: false,
+            outcome: Outcome::HandedOver,
         });
         self.write_links(links).await
     }
@@ -299,13 +308,17 @@ impl OpikExperiment {
         id::with_time(self.mark(link), id::time_part(link.trace).unwrap_or(0))
     }
 
-    /// The random part of a link's id. It also tells whether the result is a failure, which Opik keeps nowhere in an
-    /// experiment: a call that broke off may have an output.
+    /// The random part of a link's id. It also tells the outcome, which Opik keeps nowhere in an experiment: a call that
+    /// broke off may have an output, and one that is complete may have none.
     pub(crate) fn mark(&self, link: Link) -> Uuid {
-        let failed: &[u8] = if link.failed { b"failed" } else { b"" };
+        let outcome: &[u8] = match link.outcome {
+            Outcome::Stored => b"stored",
+            Outcome::HandedOver => b"",
+            Outcome::Failed => b"failed",
+        };
         let mut parts = link.item.as_bytes().to_vec();
         parts.extend_from_slice(link.trace.as_bytes());
-        parts.extend_from_slice(failed);
+        parts.extend_from_slice(outcome);
         Uuid::new_v5(&self.id, &parts)
     }
 

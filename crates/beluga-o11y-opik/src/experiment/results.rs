@@ -10,12 +10,13 @@ use uuid::Uuid;
 use crate::{
     OpikError, OpikExperiment,
     ask::{pages::MAX_PAGE_BYTES, read},
-    experiment::{Link, OPERATION},
+    experiment::{Link, OPERATION, Outcome},
     id,
 };
 
-/// How many are asked for at once, to begin with: each has the whole content of its item.
-const PAGE: usize = 200;
+/// How many are asked for at once, to begin with: each has the whole content of its item. A power of two, since what is
+/// too large is asked for by halves.
+const PAGE: usize = 256;
 
 /// A score of a result.
 #[derive(Deserialize)]
@@ -29,7 +30,6 @@ pub(crate) type Results = HashMap<Uuid, Vec<StoredScore>>;
 
 #[derive(Deserialize)]
 struct Rows {
-    #[serde(default)]
     content: Vec<Row>,
     #[serde(default)]
     total: Option<usize>,
@@ -61,32 +61,16 @@ struct Stored {
 }
 
 impl OpikExperiment {
-    /// What is there. A failure is no result, nor is a link whose trace is not there.
+    /// What is there. A failure is no result, nor is a call whose trace has not arrived.
     pub(crate) async fn results(&self) -> Result<Results, OpikError> {
-        let mut size = PAGE;
-        loop {
-            match self.results_by(size).await? {
-                Some(results) => return Ok(results),
-                None if size == 1 => {
-                    return Err(OpikError::AnswerTooLarge {
-                        operation: OPERATION,
-                        limit: MAX_PAGE_BYTES,
-                    });
-                }
-                None => size = (size / 4).max(1),
-            }
-        }
-    }
-
-    /// In pages of this size; nothing if one of them is too large to be read.
-    async fn results_by(&self, size: usize) -> Result<Option<Results>, OpikError> {
         let path = format!(
             "v1/private/datasets/{}/items/experiments/items",
             self.dataset().id()
         );
         let mut results = Results::new();
+        let (mut page, mut size) = (1, PAGE);
         let mut before = None;
-        for page in 1.. {
+        loop {
             let request = HttpRequest::get(path.clone())
                 .with_query("page", page.to_string())
                 .with_query("size", size.to_string())
@@ -94,11 +78,16 @@ impl OpikExperiment {
                 .with_query("truncate", "true")
                 .with_max_answer_bytes(MAX_PAGE_BYTES);
             let response = self.opik().ask(OPERATION, request, &[]).await?;
-            if !response.is_complete() {
-                return Ok(None);
+            if !response.is_complete() && size > 1 {
+                // Too large, or too slow.
+                (page, size) = (2 * page - 1, size / 2);
+                continue;
             }
             let Rows { content, total } = read(OPERATION, &response)?;
-            let is_last = content.len() < size || total.is_some_and(|total| page * size >= total);
+            let is_last = match total {
+                Some(total) => content.is_empty() || page * size >= total,
+                None => content.len() < size,
+            };
             // A server that knows nothing of pages would give the first one for ever.
             let first = content.first().and_then(|row| row.id);
             if first.is_some() && first == before {
@@ -115,27 +104,33 @@ impl OpikExperiment {
                 }));
             }
             if is_last {
-                break;
+                return Ok(results);
             }
+            page += 1;
         }
-        Ok(Some(results))
     }
 
     fn is_result(&self, stored: &Stored) -> bool {
         if stored.experiment_id.is_some_and(|id| id != self.id()) {
             return false;
         }
-        let marked = |failed| {
+        let marked = |outcome| {
             let link = Link {
                 item: stored.dataset_item_id,
                 trace: stored.trace_id,
-                failed,
+                outcome,
             };
             id::same_random_part(stored.id, self.mark(link))
         };
+        if marked(Outcome::Stored) {
+            return true;
+        }
+        if marked(Outcome::Failed) {
+            return false;
+        }
+        let has_output = stored.output.is_some();
         // A call may have no content, but it has a duration.
-        let has_trace =
-            stored.input.is_some() || stored.output.is_some() || stored.duration.is_some();
-        has_trace && (marked(false) || (stored.output.is_some() && !marked(true)))
+        let has_trace = has_output || stored.input.is_some() || stored.duration.is_some();
+        has_output || (has_trace && marked(Outcome::HandedOver))
     }
 }

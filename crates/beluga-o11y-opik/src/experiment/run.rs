@@ -36,7 +36,7 @@ use crate::{
     },
     ask::elements::Elements,
     convert::{self, Target},
-    experiment::{Link, OPERATION, task::Made},
+    experiment::{Link, OPERATION, Outcome, task::Made},
     exporter::now,
 };
 
@@ -433,7 +433,11 @@ impl<'a> ExperimentRunner<'a> {
             let link = Link {
                 item: attempt.item.id()?,
                 trace: attempt.trace?,
-                failed: attempt.has_failed(),
+                outcome: match (&self.sink, &attempt.output) {
+                    _ if attempt.has_failed() => Outcome::Failed,
+                    (Some(_), Some(output)) if output.is_call() => Outcome::HandedOver,
+                    _ => Outcome::Stored,
+                },
             };
             Some((index, link))
         });

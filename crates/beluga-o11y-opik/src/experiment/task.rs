@@ -50,6 +50,10 @@ impl TaskOutput {
         }
     }
 
+    pub(crate) fn is_call(&self) -> bool {
+        matches!(self.made, Made::Call(_))
+    }
+
     /// The calls that were made: one, or those of the run.
     pub fn calls(&self) -> Vec<Arc<LLMCallData>> {
         match &self.made {

@@ -258,6 +258,11 @@ pub(crate) fn page<T: Searched>(
 
 /// The page of a list that a query string asks for: 10 elements unless it says otherwise.
 pub(crate) fn paged(all: Vec<Value>, query: &str) -> Value {
+    paged_as(all, query, |view| view)
+}
+
+/// As [`paged`], of what is shown only when it is on the page.
+pub(crate) fn paged_as<T>(all: Vec<T>, query: &str, view: impl FnMut(T) -> Value) -> Value {
     let number = |name, default| {
         query_value(query, name)
             .and_then(|text| text.parse::<usize>().ok())
@@ -269,6 +274,7 @@ pub(crate) fn paged(all: Vec<Value>, query: &str) -> Value {
         .into_iter()
         .skip((page - 1).saturating_mul(size))
         .take(size)
+        .map(view)
         .collect();
     json!({"page": page, "size": content.len(), "total": total, "content": content, "sortableBy": []})
 }

@@ -1,5 +1,7 @@
 //! Items of a dataset beside what experiments made of them.
 
+use std::collections::HashMap;
+
 use hyper::StatusCode;
 use serde_json::Value;
 use uuid::Uuid;
@@ -79,28 +81,30 @@ impl Call<'_> {
         let experiments = experiment_ids(query)?;
         let truncate = query_value(query, "truncate").is_some_and(|text| text == "true");
         let store = self.opik.store();
-        let ran: Vec<&ExperimentItem> = experiments
-            .iter()
-            .flat_map(|id| store.items_of_experiment(self.workspace, *id))
-            .collect();
+        let mut ran: HashMap<Uuid, Vec<&ExperimentItem>> = HashMap::new();
+        for id in &experiments {
+            for item in store.items_of_experiment(self.workspace, *id) {
+                ran.entry(item.dataset_item_id).or_default().push(item);
+            }
+        }
         let known = store.dataset(self.workspace, dataset).is_some();
         let items = if known {
             store.items_of(dataset)
         } else {
             Vec::new()
         };
-        let rows = items.into_iter().filter_map(|item| {
-            let of_item = ran.iter().filter(|ran| ran.dataset_item_id == item.id);
-            let of_item: Vec<_> = of_item.map(|ran| shown(&store, ran, truncate)).collect();
-            if of_item.is_empty() {
-                return None;
-            }
+        let rows: Vec<_> = items
+            .into_iter()
+            .filter_map(|item| Some((item, ran.get(&item.id)?)))
+            .collect();
+        let page = items::page(rows, query, |(item, ran)| {
+            let of_item = ran.iter().map(|ran| shown(&store, ran, truncate));
             let mut view = items::view(item);
-            view.as_object_mut()?
-                .insert("experiment_items".to_owned(), Value::Array(of_item));
-            Some(view)
+            if let Some(fields) = view.as_object_mut() {
+                fields.insert("experiment_items".to_owned(), of_item.collect());
+            }
+            view
         });
-        let page = items::page(rows.collect(), query);
         Ok(Answer::json(StatusCode::OK, &page))
     }
 }

@@ -92,7 +92,10 @@ impl Call<'_> {
             .ok_or_else(dataset_not_found)?;
         check_version(row, query_value(query, "version").as_deref())?;
         let views = store.items_of(id).into_iter().map(view).collect();
-        Ok(Answer::json(StatusCode::OK, &page(views, query)))
+        Ok(Answer::json(
+            StatusCode::OK,
+            &page(views, query, |view| view),
+        ))
     }
 
     /// `POST /datasets/items/delete`: by their ids, or all of a dataset.
@@ -141,8 +144,8 @@ pub(crate) fn view(item: &DatasetItem) -> Value {
 }
 
 /// A page of items (Opik: `DatasetItemPage`).
-pub(crate) fn page(views: Vec<Value>, query: &str) -> Value {
-    let mut page = search::paged(views, query);
+pub(crate) fn page<T>(all: Vec<T>, query: &str, view: impl FnMut(T) -> Value) -> Value {
+    let mut page = search::paged_as(all, query, view);
     if let Some(fields) = page.as_object_mut() {
         fields.insert("columns".to_owned(), Value::Array(Vec::new()));
     }
