@@ -18,7 +18,11 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use crate::{NAME, OpikError, OpikExporter, WriteReport, error};
+use crate::{
+    NAME, OpikError, OpikExporter, WriteReport,
+    bodies::{List, SPANS, TRACES},
+    error,
+};
 use elements::{Elements, Outcome};
 
 /// The pauses between five tries: 0.5, 1, 2 and 4 s, each up to twice as long by chance.
@@ -122,18 +126,14 @@ impl OpikExporter {
         traces: &Elements,
         spans: &Elements,
     ) -> (Outcome, Outcome) {
-        let send = async |path: &'static str, open: &str, elements: &Elements| {
+        let send = async |List { path, open }, elements: &Elements| {
             let Some(connection) = self.connection() else {
                 return Outcome::default();
             };
             let post = |body: Vec<u8>| persist(move || self.post(connection, path, body.clone()));
             elements.send(open, self.max_request_bytes(), post).await
         };
-        join(
-            send("v1/private/traces/batch", "{\"traces\":[", traces),
-            send("v1/private/spans/batch", "{\"spans\":[", spans),
-        )
-        .await
+        join(send(TRACES, traces), send(SPANS, spans)).await
     }
 
     /// The project that everything is in, by name. Opik's own clients always name it, and datasets and experiments are

@@ -4,13 +4,27 @@ use beluga_o11y::{ExportError, LLMCallData};
 use beluga_o11y_http::{Packed, Packing};
 use chrono::{DateTime, Utc};
 
-use crate::convert::{self, Target};
+use crate::{
+    ask::elements::MAX_ELEMENTS,
+    convert::{self, Target},
+};
 
-/// Opik takes at most this many elements in a request (`TraceBatch.java`).
-const MAX_BATCH: usize = 1_000;
-const TRACES: &[u8] = b"{\"traces\":[";
-const SPANS: &[u8] = b"{\"spans\":[";
+/// The lists of the two requests.
+pub(crate) const TRACES: List = List {
+    path: "v1/private/traces/batch",
+    open: "{\"traces\":[",
+};
+pub(crate) const SPANS: List = List {
+    path: "v1/private/spans/batch",
+    open: "{\"spans\":[",
+};
 const END: &[u8] = b"]}";
+
+/// Where a list goes, and what it opens with.
+pub(crate) struct List {
+    pub(crate) path: &'static str,
+    pub(crate) open: &'static str,
+}
 
 pub(crate) struct Bodies {
     traces: Vec<u8>,
@@ -25,8 +39,8 @@ impl Bodies {
     /// Empty ones, of which each may have this many bytes. (A single call may have more.)
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            traces: TRACES.to_vec(),
-            spans: SPANS.to_vec(),
+            traces: TRACES.open.into(),
+            spans: SPANS.open.into(),
             count: 0,
             last: 0,
             limit,
@@ -50,7 +64,7 @@ impl Bodies {
             return Err(error);
         }
         let size = self.traces.len().max(self.spans.len()) + END.len();
-        if self.count == 0 || (self.count < MAX_BATCH && size <= self.limit) {
+        if self.count == 0 || (self.count < MAX_ELEMENTS && size <= self.limit) {
             self.count += 1;
             self.last = index;
             return Ok(None);

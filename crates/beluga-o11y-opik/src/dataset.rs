@@ -133,9 +133,10 @@ impl OpikDataset {
     /// Inserts items, a thousand in a request. An item whose content is there already is not sent again, whoever
     /// inserted it: the dataset is read first, so insert many at once rather than one after the other.
     ///
-    /// An item that names no id gets one that follows from the dataset and its content, so that inserting again after
-    /// a failure, or from two places at once, makes no second one. (Opik refuses ids whose time is more than a day
-    /// away, so the id holds for 22 hours; after that, reading the dataset first is what finds the item.)
+    /// An item that names no id gets one that follows from the dataset, its content and its place, so that inserting
+    /// the same list again after a failure, or from two programs at once, makes no second ones. (Opik refuses ids whose
+    /// time is more than a day away, so the id holds for 22 hours; after that, reading the dataset first is what finds
+    /// the item.)
     ///
     /// A bad item is in the report, and the others are stored.
     ///
@@ -385,7 +386,7 @@ struct Encoded {
 ///
 /// Opik lists items by their ids, whose first part is a time that must be less than a day away. So that time is the last
 /// boundary of a period of 22 hours, which begins for each dataset at a moment of its own, or that of the newest item
-/// that is there, and a millisecond more for each: the same items, inserted again in that period, have the same ids.
+/// that is there, and a millisecond more for each: the same list, inserted again in that period, has the same ids.
 struct Ids {
     millis: u64,
 }

@@ -10,7 +10,7 @@ use futures_util::future::join;
 
 use crate::{
     NAME, OpikCheck, OpikCheckError, OpikConfig, OpikConfigError, OpikExporterBuilder,
-    bodies::{Bodies, Filling},
+    bodies::{Bodies, Filling, SPANS, TRACES},
     check,
     connection::Connection,
     convert::{self, Target},
@@ -159,8 +159,8 @@ impl OpikExporter {
     async fn send(&self, connection: &Connection, bodies: Bodies) -> Result<(), ExportError> {
         let (traces, spans) = bodies.finish();
         let (traces, spans) = join(
-            self.post(connection, "v1/private/traces/batch", traces),
-            self.post(connection, "v1/private/spans/batch", spans),
+            self.post(connection, TRACES.path, traces),
+            self.post(connection, SPANS.path, spans),
         )
         .await;
         traces.and(spans)
