@@ -396,7 +396,8 @@ impl Ids {
         let now = id::millis(now);
         // No id may be in the future, and a large dataset takes a while.
         let boundary = id::boundary(dataset, now.saturating_sub(id::HOUR_MS));
-        let newest = Some(newest).filter(|newest| *newest <= now);
+        // Ids made in a loop run ahead of the clock; those of a wrong clock do not count.
+        let newest = Some(newest).filter(|newest| *newest <= now + id::HOUR_MS);
         Self {
             millis: newest.map_or(boundary, |newest| newest.max(boundary)),
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    OpikDataset, OpikError, OpikExporter, WriteReport,
+    NAME, OpikDataset, OpikError, OpikExporter, WriteReport,
     ask::{checked_name, elements::Elements, json_post, pages::Page},
     id,
     score::check_id,
@@ -322,14 +322,17 @@ impl OpikExperiment {
         Uuid::new_v5(&self.id, &parts)
     }
 
-    /// Tells Opik that the experiment is over, for those who wait for it. Whether it listens does not matter.
+    /// Tells Opik that the experiment is over, for those who wait for it. Whether it listens does not matter, so it is
+    /// said once.
     pub(crate) async fn finish(&self) {
         let request = json_post(
             "v1/private/experiments/finish",
             &json!({ "ids": [self.id] }),
         );
-        if let Err(error) = self.opik().ask(OPERATION, request, &[]).await {
-            tracing::debug!("{error}");
+        if let Some(connection) = self.opik().connection()
+            && let Err(error) = connection.send(request).await
+        {
+            tracing::debug!("{NAME}: experiment: {error}");
         }
     }
 }

@@ -145,29 +145,31 @@ impl fmt::Debug for DatasetItem {
 /// Stands for the content of an item in a dataset: the same for the same fields in any order.
 pub(crate) fn content_hash(dataset: Uuid, data: &Map<String, Value>) -> Uuid {
     let mut text = Vec::new();
-    write_sorted(&Value::Object(data.clone()), &mut text);
+    write_object(data, &mut text);
     Uuid::new_v5(&dataset, &text)
 }
 
 /// JSON with the keys of each object in order, whatever order serde_json's maps keep. As deep as `Json` allows.
-fn write_sorted(value: &Value, text: &mut Vec<u8>) {
+fn write_object(fields: &Map<String, Value>, text: &mut Vec<u8>) {
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    text.push(b'{');
+    for (name, value) in fields {
+        let _ = serde_json::to_writer(&mut *text, name);
+        text.push(b':');
+        write_value(value, text);
+        text.push(b',');
+    }
+    text.push(b'}');
+}
+
+fn write_value(value: &Value, text: &mut Vec<u8>) {
     match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_unstable_by_key(|(name, _)| *name);
-            text.push(b'{');
-            for (name, value) in fields {
-                let _ = serde_json::to_writer(&mut *text, name);
-                text.push(b':');
-                write_sorted(value, text);
-                text.push(b',');
-            }
-            text.push(b'}');
-        }
+        Value::Object(fields) => write_object(fields, text),
         Value::Array(values) => {
             text.push(b'[');
             for value in values {
-                write_sorted(value, text);
+                write_value(value, text);
                 text.push(b',');
             }
             text.push(b']');

@@ -67,7 +67,7 @@ pub enum TaskProblem {
         /// Which of them.
         what: &'static str,
     },
-    /// Opik does not take what the task gave; there is no trace of it.
+    /// Opik does not take what the task gave: there is no trace of it, or, of an agent's run, not all.
     #[error("{0}")]
     Refused(ExportError),
     /// The pipeline did not take the call, or left it out as one of those that are not sampled; there is no trace of it.
