@@ -34,7 +34,7 @@
 //!   done the work. Idle connections are closed after 4 s, before most servers close them.
 //! - **A deadline holds**, from the start of connecting to the last byte of the answer, whatever the
 //!   server does. (The system's name resolution cannot be stopped: it may go on in the background.)
-//! - **Memory is bounded.** Of an answer's body 64 KiB are kept, the rest is never read.
+//! - **Memory is bounded.** Of an answer's body 64 KiB are kept, or as much as the request asks for; the rest is never read.
 //! - **The head of an answer decides.** Once it is here, a body that breaks off or is late is no error:
 //!   a 2xx is a success, and a 400 with half a body is a 400.
 //! - **No redirect is followed**; it is an error that names the host.
