@@ -229,8 +229,9 @@ impl Claim {
     }
 
     /// Whether the file is empty and its log is not. No process leaves it like that: the log comes after the first page.
+    /// SQLite takes a file of one byte for an empty one, too (`unixFileSize`).
     pub(super) fn has_lost_all_but_its_log(&self) -> bool {
-        length(&self.path) == 0 && length(&with_suffix(&self.path, "-wal")) > 0
+        length(&self.path) <= 1 && length(&with_suffix(&self.path, "-wal")) > 0
     }
 
     /// Deletes the file, and lets go.
