@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use beluga_o11y::ExportErrorKind;
-use beluga_o11y_opik::{DatasetItem, OpikDataset, OpikError};
+use beluga_o11y_opik::{DatasetItem, FeedbackScore, OpikDataset, OpikError};
 use beluga_o11y_sandbox::Fault;
 use chrono::Utc;
 use futures_util::{TryStreamExt, future::join_all};
@@ -736,4 +736,163 @@ async fn an_item_shows_no_content() {
     assert!(!format!("{item:?}").contains("canary"));
     let odd = DatasetItem::new("canary");
     assert!(!format!("{odd:?} {:?}", odd.read::<Vec<u8>>()).contains("canary"));
+}
+
+#[tokio::test]
+async fn a_server_that_ends_its_streams_early_is_asked_for_the_rest() {
+    // Whole lines, status 200, and fewer of them than were asked for and are there.
+    let lines: Vec<String> = (0..100).rev().map(line).collect();
+    let failure = "{\"code\":500,\"message\":\"Streaming operation timed out\"}\r\n";
+    for (last_line, tell) in [("", "nothing"), (failure, "why")] {
+        let lines = lines.clone();
+        let server = Scripted::start(move |asked| {
+            asked.is("POST", STREAM).then(|| {
+                let after = asked.body["last_retrieved_id"].as_str();
+                let place = lines.iter().position(|line| {
+                    let line: Value = serde_json::from_str(line).unwrap();
+                    line["id"].as_str() == after
+                });
+                let rest = &lines[place.map_or(0, |place| place + 1)..];
+                let some = rest.iter().take(40).map(|line| format!("{line}\r\n"));
+                let end = if rest.is_empty() { "" } else { last_line };
+                reply(200).body(some.collect::<String>() + end)
+            })
+        })
+        .await;
+        let all = server.dataset().await.all_items().await.unwrap();
+        assert_eq!(numbers(&all), (0..100).collect::<Vec<_>>(), "{tell}");
+    }
+
+    // One that only says that it failed is not done.
+    let server = Scripted::start(move |asked| {
+        let stream = asked.path.ends_with("/stream");
+        stream.then(|| reply(200).body(failure))
+    })
+    .await;
+    let dataset = server.dataset().await;
+    for error in [
+        dataset.all_items().await.unwrap_err(),
+        dataset.insert(questions(2)).await.unwrap_err(),
+        dataset.get_or_create_experiment("x").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ExportErrorKind::Temporary, "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with("the answer broke off; try again")
+        );
+    }
+    assert_eq!(server.asked_of("POST", STREAM).len(), 6);
+    assert!(server.asked_of("PUT", ITEMS).is_empty());
+    assert!(server.asked_of("POST", "/experiments").is_empty());
+}
+
+/// Deletes a dataset, as the user interface does.
+fn delete(sandbox: &Sandbox, name: &str) {
+    let body = json!({ "dataset_name": name }).to_string();
+    let mut connection = TcpStream::connect(sandbox.address()).unwrap();
+    let request = format!(
+        "POST /opik/api/v1/private/datasets/delete HTTP/1.1\r\nhost: sandbox\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_dataset_that_was_deleted_is_not_made_anew() {
+    let sandbox = sandbox();
+    let dataset = dataset(&sandbox).await;
+    let report = dataset.insert(questions(2)).await.unwrap();
+    report.into_result().unwrap();
+    delete(&sandbox, "capitals");
+    let error = dataset.insert([question(3)]).await.unwrap_err();
+    assert!(
+        matches!(&error, OpikError::DatasetNotFound { name } if name == "capitals"),
+        "{error:?}"
+    );
+    assert!(sandbox.datasets().is_empty());
+
+    // Any other 404 is another matter.
+    for body in ["<html>nginx</html>", r#"{"message":"Workspace not found"}"#] {
+        let server =
+            Scripted::start(move |asked| asked.is("PUT", ITEMS).then(|| reply(404).body(body)))
+                .await;
+        let dataset = server.dataset().await;
+        let error = dataset.insert(questions(1)).await.unwrap_err();
+        assert!(matches!(error, OpikError::Failed { .. }), "{error:?}");
+        assert_eq!(error.kind(), ExportErrorKind::Destination);
+    }
+}
+
+#[tokio::test]
+async fn items_stay_in_order_after_one_with_a_new_id() {
+    let sandbox = sandbox();
+    let dataset = dataset(&sandbox).await;
+    // A millisecond for each is more than has gone by.
+    let newest = [question(0).with_id(Uuid::now_v7())];
+    for items in [
+        newest.into(),
+        (1..3_000).map(question).collect(),
+        vec![question(3_000)],
+    ] {
+        let report = dataset.insert(items).await.unwrap();
+        report.into_result().unwrap();
+    }
+    let all = numbers(&dataset.all_items().await.unwrap());
+    assert_eq!(all, (0..=3_000).collect::<Vec<_>>());
+
+    // A clock that is hours ahead is not followed: Opik would take it for wrong.
+    let ahead = question(3_001).with_id(v7(now() + 20 * 3_600_000));
+    for items in [vec![ahead], vec![question(3_002)]] {
+        let report = dataset.insert(items).await.unwrap();
+        report.into_result().unwrap();
+    }
+    let stored = sandbox.dataset_items();
+    let last = stored.iter().find(|item| item.data["n"] == 3_002).unwrap();
+    assert!(millis(last.id) <= now() + 60_000, "{}", last.id);
+}
+
+#[tokio::test]
+async fn names_may_have_anything_in_them() {
+    let sandbox = sandbox();
+    let opik = exporter(&sandbox);
+    for name in [
+        "a\"b",
+        "a\\b",
+        "a\nb",
+        "a/b?c=d&e#f",
+        "ü🦀",
+        "{}",
+        "a%20b",
+        "[\"x\"]",
+        "\u{200b}",
+        "Ａ",
+    ] {
+        let dataset = opik.create_dataset(name).await.unwrap();
+        let got = opik.get_or_create_dataset(name).await.unwrap();
+        assert_eq!((got.id(), got.name()), (dataset.id(), name));
+        let item = DatasetItem::new(json!({ name: name }));
+        let report = dataset.insert([item]).await.unwrap();
+        assert_eq!(report.stored, 1, "{name:?}");
+        let items = dataset.all_items().await.unwrap();
+        assert_eq!(items[0][name], name);
+        let experiment = dataset.create_experiment(name).await.unwrap();
+        let got = dataset.get_or_create_experiment(name).await.unwrap();
+        assert_eq!(got.id(), experiment.id(), "{name:?}");
+        let summary = experiment
+            .runner()
+            .with_scorer(|_, _| vec![FeedbackScore::new(name, 1.0)])
+            .run(items, async |_| Ok(call()))
+            .await
+            .unwrap();
+        assert_eq!((summary.errors, summary.failures.len()), (0, 0), "{name:?}");
+        assert_eq!(summary.scores[name].count, 1);
+    }
+    for trace in sandbox.traces() {
+        assert_eq!(trace.feedback_scores.len(), 1);
+    }
 }

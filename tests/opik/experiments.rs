@@ -1,11 +1,16 @@
 //! Experiments: what a run stores, in which order, and what becomes of tasks that fail and of servers that go away.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
+    thread,
 };
 
 use beluga_o11y::{CallError, CallSink, ExportErrorKind, TraceExporter, Usage};
@@ -33,7 +38,7 @@ fn question(number: usize) -> DatasetItem {
     DatasetItem::new(json!({"n": number}))
 }
 
-fn number(item: &DatasetItem) -> u64 {
+pub(crate) fn number(item: &DatasetItem) -> u64 {
     item["n"].as_u64().unwrap()
 }
 
@@ -45,23 +50,26 @@ async fn dataset(sandbox: &Sandbox, count: usize) -> (OpikDataset, Vec<DatasetIt
     (dataset, items)
 }
 
-async fn experiment(sandbox: &Sandbox, count: usize) -> (OpikExperiment, Vec<DatasetItem>) {
+pub(crate) async fn experiment(
+    sandbox: &Sandbox,
+    count: usize,
+) -> (OpikExperiment, Vec<DatasetItem>) {
     let (dataset, items) = dataset(sandbox, count).await;
     (dataset.create_experiment("terse").await.unwrap(), items)
 }
 
 /// Items that a scripted server need not know.
-fn items(count: usize) -> Vec<DatasetItem> {
+pub(crate) fn items(count: usize) -> Vec<DatasetItem> {
     (0..count)
         .map(|number| question(number).with_id(Uuid::now_v7()))
         .collect()
 }
 
-async fn succeed(_: DatasetItem) -> Result<LLMCallData, TaskError> {
+pub(crate) async fn succeed(_: DatasetItem) -> Result<LLMCallData, TaskError> {
     Ok(call())
 }
 
-fn problems(summary: &ExperimentSummary) -> BTreeMap<Option<Uuid>, String> {
+pub(crate) fn problems(summary: &ExperimentSummary) -> BTreeMap<Option<Uuid>, String> {
     let problem = |failure: &beluga_o11y_opik::TaskFailure| {
         let (kind, text) = match &failure.problem {
             TaskProblem::Failed(error) => ("failed", format!("{:?} {}", error.kind, error.message)),
@@ -1158,4 +1166,381 @@ async fn nothing_shows_content() {
         !format!("{error} {error:?} {error:#?}").contains("canary"),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_cost_that_is_none_costs_no_other() {
+    let sandbox = sandbox();
+    let (experiment, items) = experiment(&sandbox, 5).await;
+    let run = experiment.run(items.clone(), async |item| {
+        Ok(call().with_cost(match number(&item) {
+            1 => f64::NAN,
+            2 => -100.0,
+            3 => f64::INFINITY,
+            _ => 0.5,
+        }))
+    });
+    let summary = run.await.unwrap();
+    assert_eq!((summary.items, summary.calls, summary.errors), (5, 5, 3));
+    assert_eq!(summary.cost, Some(1.0));
+    let found = problems(&summary);
+    for item in &items[1..4] {
+        assert!(found[&item.id()].starts_with("refused: "), "{found:?}");
+    }
+    assert_eq!(sandbox.experiment_items().len(), 2);
+}
+
+#[tokio::test]
+async fn of_scores_of_one_name_the_last_good_one_counts() {
+    let (good, better, bad) = (Some(0.25), Some(0.75), None);
+    for (given, kept) in [
+        (vec![good, better], Some(0.75)),
+        (vec![better, good], Some(0.25)),
+        (vec![good, bad], Some(0.25)),
+        (vec![bad, good], Some(0.25)),
+        (vec![good, bad, better], Some(0.75)),
+        (vec![bad, good, better], Some(0.75)),
+        (vec![bad, bad], None),
+    ] {
+        let sandbox = sandbox();
+        let (experiment, items) = experiment(&sandbox, 1).await;
+        let score = |value: Option<f64>| FeedbackScore::new("x", value.unwrap_or(f64::NAN));
+        let (own, judged) = given.split_first().unwrap();
+        let run = experiment
+            .runner()
+            // Opik takes the names for the same.
+            .with_scorer(|_, _| {
+                let judged = judged
+                    .iter()
+                    .map(|value| FeedbackScore::new(" x ", score(*value).value));
+                judged.collect()
+            })
+            .run(items, async |_| {
+                Ok(TaskOutput::from(call()).with_score(score(*own)))
+            });
+        let summary = run.await.unwrap();
+        let counted = summary.scores.get("x").map(|x| (x.count, x.mean));
+        assert_eq!(counted, kept.map(|value| (1, value)), "{given:?}");
+        let [trace] = sandbox.traces().try_into().unwrap();
+        let stored = trace.feedback_scores.first().map(|score| score.value);
+        assert_eq!(stored, kept, "{given:?}");
+        let bad = given.iter().filter(|value| value.is_none()).count();
+        assert_eq!(summary.failures.len(), bad, "{given:?}");
+        assert_eq!(summary.errors, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_stops_tells_what_went_wrong_with_what_is_stored() {
+    let sandbox = sandbox();
+    let (experiment, items) = experiment(&sandbox, 4).await;
+    let first_is_stored = Semaphore::new(0);
+    let run = experiment
+        .runner()
+        .with_concurrency(1)
+        .on_progress(|_| first_is_stored.add_permits(1))
+        .run(items.clone(), async |item| {
+            if number(&item) == 1 {
+                first_is_stored.acquire().await?.forget();
+                sandbox.inject(Fault::status(401).always());
+            }
+            Ok(TaskOutput::from(call().with_cost(0.5))
+                .with_score(FeedbackScore::new("x", f64::NAN)))
+        });
+    let error = run.await.unwrap_err();
+    let OpikError::RunStopped { summary, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((summary.items, summary.errors), (1, 0));
+    assert_eq!((summary.calls, summary.cost), (1, Some(0.5)));
+    let [failure] = summary.failures.as_slice() else {
+        panic!("{:?}", summary.failures);
+    };
+    assert_eq!(failure.item, items[0].id());
+    assert!(
+        matches!(
+            failure.problem,
+            TaskProblem::Opik(OpikError::ScoreNotFinite { .. })
+        ),
+        "{failure:?}"
+    );
+    // Nobody would be told of it the next time.
+    sandbox.clear_faults();
+    let summary = experiment.run(items, succeed).await.unwrap();
+    assert_eq!((summary.skipped, summary.failures.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn tasks_go_on_while_opik_makes_the_writer_wait() {
+    let slow_has_ended = Arc::new(AtomicBool::new(false));
+    let ended = slow_has_ended.clone();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let tell = seen.clone();
+    let server = Scripted::start(move |asked| {
+        if !asked.is("POST", TRACES) {
+            return None;
+        }
+        let mut seen = tell.lock().unwrap();
+        seen.push(ended.load(Ordering::SeqCst));
+        (seen.len() == 1).then(|| reply(429).header("RateLimit-Reset", "3"))
+    })
+    .await;
+    let experiment = server.dataset().await.create_experiment("x").await.unwrap();
+    let started = AtomicUsize::new(0);
+    let run = experiment.run(items(2_000), async |item| {
+        started.fetch_add(1, Ordering::SeqCst);
+        if number(&item) == 0 {
+            // Until there is no room for more results.
+            let mut before = 0;
+            while before < 100 || before != started.load(Ordering::SeqCst) {
+                before = started.load(Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            slow_has_ended.store(true, Ordering::SeqCst);
+        }
+        Ok(LLMCallData::new("openai", "gpt-4o"))
+    });
+    let summary = run.await.unwrap();
+    assert_eq!((summary.items, summary.errors), (2_000, 0));
+    let seen = seen.lock().unwrap();
+    assert!(seen[1], "it stood still with the writer");
+}
+
+#[tokio::test]
+async fn the_end_of_a_run_waits_for_nobody() {
+    let server = Scripted::start(|asked| {
+        let finish = asked.is("POST", "/experiments/finish");
+        finish.then(|| reply(429).header("RateLimit-Reset", "5"))
+    })
+    .await;
+    let experiment = server.dataset().await.create_experiment("x").await.unwrap();
+    let summary = experiment.run(items(1), succeed).await.unwrap();
+    assert_eq!((summary.items, summary.errors), (1, 0));
+    assert_eq!(server.asked_of("POST", "/experiments/finish").len(), 1);
+}
+
+/// Answers each connection with the next of these; gives the first lines of what was asked.
+fn raw(answers: Vec<String>) -> (String, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/api", listener.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let serve = |answer: String| {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap());
+            let (mut first, mut length) = (String::new(), 0);
+            lines.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                lines.read_line(&mut line).unwrap();
+                let line = line.trim().to_lowercase();
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.parse().unwrap();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            lines.read_exact(&mut vec![0; length]).unwrap();
+            connection.write_all(answer.as_bytes()).unwrap();
+            first
+        };
+        answers.into_iter().map(serve).collect()
+    });
+    (url, served)
+}
+
+fn http(length: usize, body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn results_that_are_too_much_for_one_answer_are_read_by_halves() {
+    let all = items(300);
+    let page = |size: usize, page: usize| {
+        let rows = all.chunks(size).nth(page - 1).unwrap_or_default();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|item| row(item, None, json!("x")))
+            .collect();
+        let body = json!({"page": page, "size": size, "total": 300, "content": rows}).to_string();
+        http(body.len(), &body)
+    };
+    let found = json!({"id": DATASET, "name": "capitals"}).to_string();
+    let too_much = http(1_000_000, "{\"page\":1,\"content\":[");
+    let (url, served) = raw(vec![
+        http(found.len(), &found),
+        http(0, ""),
+        too_much.clone(),
+        page(128, 1),
+        too_much.clone(),
+        too_much,
+        page(32, 5),
+        page(32, 6),
+        page(32, 7),
+        page(32, 8),
+        page(32, 9),
+        page(32, 10),
+        http(0, ""),
+    ]);
+    let opik = OpikExporter::builder().with_base_url(url).build().unwrap();
+    let dataset = opik.dataset("capitals").await.unwrap();
+    let experiment = dataset.create_experiment("x").await.unwrap();
+    let summary = experiment.run(all.clone(), succeed).await.unwrap();
+    assert_eq!((summary.skipped, summary.items), (300, 0));
+    assert_eq!(summary.scores["old"].count, 300);
+    let asked = served.join().unwrap();
+    let asked = asked.iter().filter_map(|line| {
+        let (_, query) = line.strip_prefix("GET ")?.split_once("?page=")?;
+        Some(
+            query
+                .split_once("&experiment_ids")?
+                .0
+                .replace("&size=", " of "),
+        )
+    });
+    let expected = [
+        "1 of 256", "1 of 128", "2 of 128", "3 of 64", "5 of 32", "6 of 32", "7 of 32", "8 of 32",
+        "9 of 32", "10 of 32",
+    ];
+    assert_eq!(asked.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn an_item_of_another_dataset_is_not_run() {
+    let sandbox = sandbox();
+    let (experiment, mut all) = experiment(&sandbox, 2).await;
+    let rivers = exporter(&sandbox).create_dataset("rivers").await.unwrap();
+    let report = rivers.insert((5..8).map(question)).await.unwrap();
+    report.into_result().unwrap();
+    let foreign = rivers.all_items().await.unwrap();
+    all.extend(foreign.clone());
+    for (ran_now, skipped) in [(vec![0, 1], 0), (vec![], 2)] {
+        let ran = Mutex::new(Vec::new());
+        let run = experiment.run(all.clone(), async |item| {
+            ran.lock().unwrap().push(number(&item));
+            Ok(call())
+        });
+        let summary = run.await.unwrap();
+        assert_eq!(ran.into_inner().unwrap(), ran_now);
+        assert_eq!(
+            (summary.items, summary.errors, summary.skipped),
+            (ran_now.len() + 3, 3, skipped)
+        );
+        assert_eq!(summary.calls, ran_now.len());
+        let problem = "opik: opik: experiment: the item is of another dataset than `capitals`, where the experiment is";
+        let found = problems(&summary);
+        for item in &foreign {
+            assert_eq!(found[&item.id()], problem);
+        }
+    }
+    assert_eq!(sandbox.experiment_items().len(), 2);
+    assert_eq!(sandbox.traces().len(), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_anywhere_goes_on_later() {
+    let mut skipped = 0;
+    for polls in (0..60).step_by(6).chain([usize::MAX]) {
+        let sandbox = sandbox();
+        let (experiment, items) = experiment(&sandbox, 6).await;
+        let runner = experiment.runner().with_concurrency(2);
+        let run = runner.run(items.clone(), async |_| {
+            tokio::task::yield_now().await;
+            Ok(call())
+        });
+        let mut run = Box::pin(run);
+        let mut left = polls;
+        poll_fn(|context| {
+            if left == 0 || run.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            Poll::Pending
+        })
+        .await;
+        drop(run);
+        let summary = experiment.run(items.clone(), succeed).await.unwrap();
+        assert_eq!((summary.items + summary.skipped, summary.errors), (6, 0));
+        skipped += summary.skipped;
+        // What was on its way may be there twice; nothing is missing.
+        let links = sandbox.experiment_items();
+        let linked: BTreeSet<_> = links.iter().map(|link| link.dataset_item_id).collect();
+        assert_eq!(linked.len(), 6, "after {polls}");
+        for link in links {
+            assert!(sandbox.trace(link.trace_id).is_some(), "after {polls}");
+        }
+    }
+    assert!(skipped >= 6, "{skipped}");
+}
+
+#[tokio::test]
+async fn whatever_answer_is_lost_nothing_is_stored_twice() {
+    let sandbox = sandbox();
+    let (experiment, items) = experiment(&sandbox, 3).await;
+    for path in [TRACES, SPANS, SCORES, LINKS] {
+        sandbox.inject(Fault::lost_answer().on(format!("v1/private{path}")));
+    }
+    let summary = experiment
+        .runner()
+        .with_scorer(|_, _| vec![FeedbackScore::new("x", 1.0)])
+        .run(items, succeed)
+        .await
+        .unwrap();
+    assert_eq!((summary.items, summary.failures.len()), (3, 0));
+    assert_eq!((sandbox.traces().len(), sandbox.spans().len()), (3, 3));
+    assert_eq!(sandbox.experiment_items().len(), 3);
+    for trace in sandbox.traces() {
+        assert_eq!(trace.feedback_scores.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn settings_may_be_extreme() {
+    let server = Scripted::start(|_| None).await;
+    let experiment = server.dataset().await.create_experiment("x").await.unwrap();
+    for (tasks, timeout) in [
+        (usize::MAX, Duration::MAX),
+        (usize::MAX, Duration::ZERO),
+        (1, Duration::from_secs(u64::MAX / 2)),
+    ] {
+        let runner = experiment.runner().with_concurrency(tasks);
+        let run = runner.with_timeout(timeout).run(items(20), async |item| {
+            if number(&item) == 7 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(call())
+        });
+        let summary = run.await.unwrap();
+        // What needs no time has it.
+        let late = usize::from(timeout.is_zero());
+        assert_eq!((summary.items, summary.errors), (20, late), "{timeout:?}");
+    }
+    let summary = experiment.run([], succeed).await.unwrap();
+    assert_eq!((summary.items, summary.skipped), (0, 0));
+}
+
+#[tokio::test]
+async fn a_link_to_an_old_trace_stays_the_same() {
+    let server = Scripted::start(|_| None).await;
+    let experiment = server.dataset().await.create_experiment("x").await.unwrap();
+    let item = Uuid::now_v7();
+    let old = |day: u64| {
+        let millis = 1_700_000_000_000 + day * 86_400_000;
+        uuid::Builder::from_unix_timestamp_millis(millis, &[7; 10]).into_uuid()
+    };
+    let links = [(item, old(0)), (item, old(1)), (item, Uuid::now_v7())];
+    for _ in 0..2 {
+        let report = experiment.link(links).await.unwrap();
+        assert_eq!(report.stored, 3);
+    }
+    let [one, other] = server.asked_of("POST", LINKS).try_into().unwrap();
+    assert_eq!(one.body, other.body);
+    for (link, (_, trace)) in one.list("experiment_items").iter().zip(links) {
+        let id: Uuid = link["id"].as_str().unwrap().parse().unwrap();
+        // It does not move with the clock.
+        assert_eq!(id.get_timestamp(), trace.get_timestamp());
+        assert_ne!(id, trace);
+    }
 }

@@ -11,6 +11,7 @@ mod exact;
 mod experiments;
 mod faults;
 mod golden;
+mod harm;
 mod properties;
 mod scores;
 mod scripted;

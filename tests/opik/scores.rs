@@ -322,3 +322,26 @@ fn a_score_shows_no_reason() {
     );
     assert!(!shown.contains("canary"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_bad_score_in_each_of_many_requests_costs_no_other() {
+    let bad = |request: &Asked| {
+        let mut scores = request.list("scores").into_iter();
+        scores.any(|one| one["name"] == "bad")
+    };
+    let server = Scripted::start(move |request| bad(request).then(|| reply(422))).await;
+    let opik = server.builder().build().unwrap();
+    let id = Uuid::now_v7();
+    let scores = (0..20_000).map(|n| {
+        let name = if n % 1_000 == 500 { "bad" } else { "good" };
+        (id, FeedbackScore::new(name, 1.0))
+    });
+    let report = opik.score_traces(scores).await.unwrap();
+    let places: Vec<_> = report.failures.iter().map(|one| one.index).collect();
+    assert_eq!(places, (0..20).map(|n| 1_000 * n + 500).collect::<Vec<_>>());
+    assert_eq!(report.stored, 19_980);
+    let sent = server.asked_of("PUT", TRACES).into_iter();
+    let stored = sent.filter(|put| !bad(put));
+    let stored: usize = stored.map(|put| put.list("scores").len()).sum();
+    assert_eq!(stored, 19_980);
+}

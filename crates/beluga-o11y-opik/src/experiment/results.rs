@@ -89,7 +89,7 @@ impl OpikExperiment {
                 None => content.len() < size,
             };
             // A server that knows nothing of pages would give the first one for ever.
-            let first = content.first().and_then(|row| row.id);
+            let first = content.first().map(|row| row.id);
             if first.is_some() && first == before {
                 return Err(OpikError::NotOpik {
                     operation: OPERATION,

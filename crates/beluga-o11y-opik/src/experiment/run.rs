@@ -9,11 +9,14 @@ use std::{
     any::Any,
     error::Error,
     fmt,
+    future::poll_fn,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -238,7 +241,7 @@ impl<'a> ExperimentRunner<'a> {
         let write = async {
             let mut results = Vec::new();
             while receiver.recv_many(&mut results, BATCH).await > 0 {
-                let batch = std::mem::take(&mut results);
+                let batch = mem::take(&mut results);
                 self.write(batch, total, &mut summary).await?;
             }
             Ok::<_, OpikError>(())
@@ -295,13 +298,19 @@ impl<'a> ExperimentRunner<'a> {
             let result = task(item.clone()).await;
             result.map(Into::into).map_err(|error| call_error(&*error))
         };
-        let mut task = Box::pin(AssertUnwindSafe(task).catch_unwind());
-        match tokio::time::timeout(self.timeout, &mut task).await {
+        let mut task = Held(Some(Box::pin(AssertUnwindSafe(task).catch_unwind())));
+        let task = poll_fn(|context| match &mut task.0 {
+            Some(task) => task.as_mut().poll(context),
+            None => Poll::Pending,
+        });
+        match tokio::time::timeout(self.timeout, task).await {
             Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(panicked(&*panic)),
+            Ok(Err(panic)) => {
+                let error = panicked(&*panic);
+                discard(panic);
+                Err(error)
+            }
             Err(_) => {
-                // What it holds may panic when it goes.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
                 let message = format!("the task took longer than {:?}", self.timeout);
                 Err(CallError::new(message).with_kind(CallError::TIMEOUT))
             }
@@ -313,10 +322,9 @@ impl<'a> ExperimentRunner<'a> {
         let (Some(scorer), Some(output)) = (&self.scorer, &mut attempt.output) else {
             return;
         };
-        let scores = catch_unwind(AssertUnwindSafe(|| scorer(&attempt.item, output)));
-        match scores {
-            Ok(scores) => output.scores.extend(scores),
-            Err(_) => attempt.problem(TaskProblem::Panicked { what: "the scorer" }),
+        match harmless(|| scorer(&attempt.item, output)) {
+            Some(scores) => output.scores.extend(scores),
+            None => attempt.problem(TaskProblem::Panicked { what: "the scorer" }),
         }
     }
 
@@ -356,11 +364,10 @@ impl<'a> ExperimentRunner<'a> {
             let made = attempt.output.as_ref().map(|output| &output.made);
             let written = match (made, &self.sink) {
                 (Some(Made::Call(call)), Some(sink)) => {
-                    let submit = || sink.submit_shared(Arc::clone(call));
-                    match catch_unwind(AssertUnwindSafe(submit)) {
-                        Ok(Submission::Accepted) => Ok(Some(opik.trace_id(call))),
-                        Ok(submission) => Err(TaskProblem::NotAccepted(submission)),
-                        Err(_) => Err(TaskProblem::Panicked { what: "the sink" }),
+                    match harmless(|| sink.submit_shared(Arc::clone(call))) {
+                        Some(Submission::Accepted) => Ok(Some(opik.trace_id(call))),
+                        Some(submission) => Err(TaskProblem::NotAccepted(submission)),
+                        None => Err(TaskProblem::Panicked { what: "the sink" }),
                     }
                 }
                 (Some(Made::Call(call)), None) => {
@@ -408,7 +415,7 @@ impl<'a> ExperimentRunner<'a> {
             let Some((trace, output)) = attempt.trace.zip(attempt.output.as_mut()) else {
                 continue;
             };
-            for score in one_of_each_name(std::mem::take(&mut output.scores)) {
+            for score in one_of_each_name(mem::take(&mut output.scores)) {
                 owners.push((index, score.name.clone(), score.value));
                 scores.push((trace, score));
             }
@@ -473,7 +480,7 @@ impl<'a> ExperimentRunner<'a> {
                 errors: summary.errors,
             };
             // What the program does with it must not cost it its results. Its panic hook has told of a panic.
-            let _ = catch_unwind(AssertUnwindSafe(|| tell(&progress)));
+            harmless(|| tell(&progress));
         }
     }
 }
@@ -586,6 +593,25 @@ impl Export {
         self.traces.append(trace);
         Ok(Some(tree.sent_as(now)))
     }
+}
+
+/// A task. What it holds may panic when it goes, also when a run stops.
+struct Held<T>(Option<T>);
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        discard(self.0.take());
+    }
+}
+
+/// What code of the program gives, unless it panics.
+fn harmless<T>(code: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(discard).ok()
+}
+
+/// Drops a value of the program, which may panic, as may what it panics with.
+fn discard<T>(value: T) {
+    mem::forget(catch_unwind(AssertUnwindSafe(|| drop(value))));
 }
 
 /// Of scores of one name Opik keeps the last. Bad ones stay, to be told of.
