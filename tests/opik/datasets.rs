@@ -809,12 +809,25 @@ async fn a_dataset_that_was_deleted_is_not_made_anew() {
     let report = dataset.insert(questions(2)).await.unwrap();
     report.into_result().unwrap();
     delete(&sandbox, "capitals");
-    let error = dataset.insert([question(3)]).await.unwrap_err();
+    for error in [
+        dataset.insert([question(3)]).await.unwrap_err(),
+        dataset.all_items().await.unwrap_err(),
+        dataset.create_experiment("x").await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, OpikError::DatasetNotFound { name } if name == "capitals"),
+            "{error:?}"
+        );
+    }
+    assert!(sandbox.datasets().is_empty() && sandbox.experiments().is_empty());
+    // Nor is one that has the name now taken for it.
+    let other = exporter(&sandbox).create_dataset("capitals").await.unwrap();
+    let error = dataset.create_experiment("x").await.unwrap_err();
     assert!(
-        matches!(&error, OpikError::DatasetNotFound { name } if name == "capitals"),
+        matches!(error, OpikError::DatasetNotFound { .. }),
         "{error:?}"
     );
-    assert!(sandbox.datasets().is_empty());
+    assert_eq!(other.all_items().await.unwrap().len(), 0);
 
     // Any other 404 is another matter.
     for body in ["<html>nginx</html>", r#"{"message":"Workspace not found"}"#] {

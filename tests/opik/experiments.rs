@@ -1371,6 +1371,7 @@ async fn results_that_are_too_much_for_one_answer_are_read_by_halves() {
     let too_much = http(1_000_000, "{\"page\":1,\"content\":[");
     let (url, served) = raw(vec![
         http(found.len(), &found),
+        http(found.len(), &found),
         http(0, ""),
         too_much.clone(),
         page(128, 1),

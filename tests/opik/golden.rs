@@ -238,7 +238,10 @@ async fn our_questions_are_those_of_the_python_client() {
             }),
         ),
     ] {
-        let [asked] = server.asked_of("POST", path).try_into().unwrap();
-        same(&asked.body, &python, "", &[]);
+        let all = server.asked_of("POST", path);
+        assert!(!all.is_empty(), "{path}");
+        for asked in all {
+            same(&asked.body, &python, "", &[]);
+        }
     }
 }

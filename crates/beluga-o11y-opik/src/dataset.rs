@@ -142,7 +142,8 @@ impl OpikDataset {
     ///
     /// # Errors
     ///
-    /// Opik is not to be reached, or refuses the key; some of the items may be stored. Inserting them again is safe.
+    /// Opik is not to be reached, or refuses the key; some of the items may be stored. Inserting them again is safe. Or
+    /// the dataset has been deleted meanwhile ([`OpikError::DatasetNotFound`]).
     ///
     /// ```no_run
     /// use beluga_o11y_opik::{DatasetItem, OpikExporter};
@@ -185,11 +186,7 @@ impl OpikDataset {
         match written {
             Ok(()) => Ok(report),
             // By its name alone Opik would make another one (`DatasetItemService.java`).
-            Err(OpikError::Failed { error, .. }) if is_gone(&error) => {
-                Err(OpikError::DatasetNotFound {
-                    name: self.name.clone(),
-                })
-            }
+            Err(OpikError::Failed { error, .. }) if is_gone(&error) => Err(self.not_found()),
             Err(error) => Err(error),
         }
     }
@@ -259,7 +256,8 @@ impl OpikDataset {
 
     /// The items, the newest first, read as they are asked for.
     ///
-    /// The stream ends with the first error: Opik is not to be reached, or refuses.
+    /// The stream ends with the first error: Opik is not to be reached, or refuses. Of a dataset that has been deleted
+    /// meanwhile it gives nothing; [`all_items`](Self::all_items) tells.
     ///
     /// ```no_run
     /// use futures_util::TryStreamExt;
@@ -295,11 +293,30 @@ impl OpikDataset {
     ///
     /// # Errors
     ///
-    /// Opik is not to be reached, or refuses.
+    /// Opik is not to be reached, or refuses, or the dataset has been deleted meanwhile
+    /// ([`OpikError::DatasetNotFound`]).
     pub async fn all_items(&self) -> Result<Vec<DatasetItem>, OpikError> {
         let mut items: Vec<_> = self.items().try_collect().await?;
+        if items.is_empty() {
+            // Of a dataset that is not there Opik lists nothing (`DatasetsResource.java`).
+            self.check_existence().await?;
+        }
         items.reverse();
         Ok(items)
+    }
+
+    /// Whether it has not been deleted meanwhile: Opik makes a new one where a name is not known to it.
+    pub(crate) async fn check_existence(&self) -> Result<(), OpikError> {
+        match self.opik.find_dataset(&self.name).await? {
+            Some(dataset) if dataset.id == self.id => Ok(()),
+            _ => Err(self.not_found()),
+        }
+    }
+
+    fn not_found(&self) -> OpikError {
+        OpikError::DatasetNotFound {
+            name: self.name.clone(),
+        }
     }
 
     fn stored(&self, line: Line) -> DatasetItem {

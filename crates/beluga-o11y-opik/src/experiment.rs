@@ -86,7 +86,8 @@ impl OpikDataset {
     ///
     /// # Errors
     ///
-    /// The name is blank, a value of the metadata cannot be kept as JSON, or Opik is not to be reached or refuses.
+    /// The name is blank, a value of the metadata cannot be kept as JSON, the dataset has been deleted meanwhile
+    /// ([`OpikError::DatasetNotFound`]), or Opik is not to be reached or refuses.
     pub async fn create_experiment(
         &self,
         experiment: impl Into<NewExperiment>,
@@ -107,6 +108,7 @@ impl OpikDataset {
         if let Some(error) = metadata.values().find_map(Json::error) {
             return Err(OpikError::ExperimentMetadata(error));
         }
+        self.check_existence().await?;
         let id = Uuid::now_v7();
         let body = Body {
             id,
