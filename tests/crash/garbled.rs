@@ -350,6 +350,14 @@ pub(crate) fn whatever_becomes_of_the_files() {
             try_it(left, &Some(cut), &None).unwrap_or_else(|error| panic!("{bytes}: {error}"));
         }
     }
+    // And few have a page of calls in the place of another, without the log that has it right.
+    let pages = left[1].file.len() / PAGE;
+    let place = |page: usize| (page as f64 + 0.5) / pages as f64;
+    for (from, to) in (4..11).flat_map(|from| (4..11).map(move |to| (from, to))) {
+        let damage = Some(Damage::Move(place(from), place(to)));
+        try_it(&left[1], &damage, &Some(Damage::ZeroPage(0.0)))
+            .unwrap_or_else(|error| panic!("{from} in the place of {to}: {error}"));
+    }
     let whole = Mutex::new(0);
     thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -15,7 +15,7 @@ use std::{
 use beluga_o11y::LLMCallData;
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row as SqlRow, TransactionBehavior,
-    config::DbConfig, params,
+    config::DbConfig, ffi, params,
 };
 use xxhash_rust::xxh64::Xxh64;
 
@@ -420,8 +420,17 @@ impl Store {
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![ids.start(), ids.end(), limit])?;
         let mut bytes = 0;
+        let mut next = *ids.start();
         while let Some(row) = rows.next()? {
             let call = RawCall::read(row)?;
+            if call.id < next {
+                // A page that stands in another's place has calls that have been read, or will be.
+                return Err(StoreError::Damaged(rusqlite::Error::SqliteFailure(
+                    ffi::Error::new(ffi::SQLITE_CORRUPT),
+                    None,
+                )));
+            }
+            next = call.id.saturating_add(1);
             bytes += call.record.bytes();
             raw.push(call);
             if bytes >= most_bytes {
