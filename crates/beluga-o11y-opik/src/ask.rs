@@ -155,7 +155,7 @@ pub(crate) fn json_post(path: &'static str, body: &impl Serialize) -> HttpReques
 }
 
 /// Our own structs of strings, numbers and JSON always serialise.
-fn json(body: &impl Serialize) -> Vec<u8> {
+pub(crate) fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_default()
 }
 

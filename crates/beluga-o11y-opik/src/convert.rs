@@ -108,7 +108,7 @@ pub(crate) fn write_span(
     spans: &mut Vec<u8>,
 ) -> Result<(), ExportError> {
     let before = spans.len();
-    let written = with_parts(call, target, Some(place.version), |common, model| {
+    with_parts(call, target, Some(place.version), |common, model| {
         let span = Span {
             id: place.id,
             trace_id: place.trace_id,
@@ -123,12 +123,8 @@ pub(crate) fn write_span(
             model,
         };
         serde_json::to_writer(&mut *spans, &span)
-    });
-    let result = written.and_then(|()| check_size("call", spans.len() - before, target));
-    if result.is_err() {
-        spans.truncate(before);
-    }
-    result
+    })?;
+    check_size("call", spans.len() - before, target)
 }
 
 /// Where in a trace a span is.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     OpikError, OpikExporter, WriteReport,
-    ask::{checked_name, elements::Elements},
+    ask::{checked_name, elements::Elements, json},
     convert,
     exporter::now,
     id,
@@ -241,7 +241,7 @@ impl OpikExporter {
             return Ok(());
         }
         let path = format!("v1/private/{}s/{id}/feedback-scores", scored.name());
-        let body = serde_json::to_vec(&score.body(None, None)).unwrap_or_default();
+        let body = json(&score.body(None, None));
         let request = HttpRequest::put(path, "application/json", body);
         match self.ask("score", request, &[404]).await?.status() {
             404 => Err(scored.not_found(id)),

@@ -84,7 +84,8 @@ fn try_answer(opik: &Opik, head: &Parts, body: &Body, news: &mut News) -> Result
         Route::Version => return Ok(Answer::json(StatusCode::OK, &json!({"version": VERSION}))),
         _ => {}
     }
-    if reads_json(route) && !is_json(head) {
+    let reads_json = head.method != Method::GET && route != Route::CheckAuth;
+    if reads_json && !is_json(head) {
         return Err(Answer::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let query = head.uri.query().unwrap_or_default();
@@ -369,21 +370,6 @@ fn routes_of_one(entity: Entity, id: Uuid, rest: &str) -> Vec<(Method, Route)> {
         "feedback-scores" => vec![(Method::PUT, Route::PutScore(entity, id))],
         "feedback-scores/delete" => vec![(Method::POST, Route::DeleteScore(entity, id))],
         _ => Vec::new(),
-    }
-}
-
-fn reads_json(route: Route) -> bool {
-    match route {
-        Route::Batch(_)
-        | Route::Create(_)
-        | Route::Update(..)
-        | Route::Search(_)
-        | Route::PutScores(_)
-        | Route::PutScore(..)
-        | Route::DeleteScore(..)
-        | Route::RetrieveProject => true,
-        Route::Evaluation(route) => route.reads_json(),
-        _ => false,
     }
 }
 

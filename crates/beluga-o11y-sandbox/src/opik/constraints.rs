@@ -6,6 +6,8 @@ use crate::opik::json::Unreadable;
 const MAX_BATCH: usize = 1000;
 /// Characters of a project's name; the column is VARCHAR(150).
 const MAX_PROJECT_NAME: usize = 150;
+/// Characters of a dataset's name and of its description; the columns are VARCHAR(255).
+pub(crate) const MAX_DATASET_TEXT: usize = 255;
 
 /// Why a body is refused before its ids are looked at.
 #[derive(Debug)]

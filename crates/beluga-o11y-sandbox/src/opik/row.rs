@@ -117,6 +117,16 @@ impl Row<SpanOwn> {
     }
 }
 
+/// Adds tags, each once, and removes others.
+pub(crate) fn retag(tags: &mut Vec<String>, add: &[String], remove: &[String]) {
+    for tag in add {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    tags.retain(|tag| !remove.contains(tag));
+}
+
 impl Common {
     pub(crate) fn duration(&self) -> Option<f64> {
         let micros = (self.end_time? - self.start_time?).num_microseconds()?;
@@ -140,13 +150,11 @@ impl Common {
         replace(&mut self.ttft, update.ttft);
         replace(&mut self.source, update.source);
         replace(&mut self.environment, update.environment);
-        let tags = self.tags.get_or_insert_default();
-        for tag in tags_to_add {
-            if !tags.contains(tag) {
-                tags.push(tag.clone());
-            }
-        }
-        tags.retain(|tag| !tags_to_remove.contains(tag));
+        retag(
+            self.tags.get_or_insert_default(),
+            tags_to_add,
+            tags_to_remove,
+        );
     }
 
     /// Fills what is missing from a row that only updates have made.

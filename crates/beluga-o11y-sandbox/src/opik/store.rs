@@ -471,7 +471,7 @@ impl Store {
             last_updated_at: row.updated_at,
             duration: common.duration(),
             usage: totals.usage,
-            total_estimated_cost: (totals.cost > 0.0).then(|| rounded(totals.cost)),
+            total_estimated_cost: (totals.cost > 0.0).then(|| rounded(totals.cost, COST_DECIMALS)),
             span_count: spans.map_or(0, BTreeSet::len),
             llm_span_count: totals.llm_spans,
             providers: totals.providers.into_iter().collect(),
@@ -542,10 +542,13 @@ impl Totals {
     }
 }
 
-/// The cost column has 12 decimals; this also takes away the noise of adding floats.
-pub(crate) fn rounded(cost: f64) -> f64 {
+/// Those of the cost column.
+pub(crate) const COST_DECIMALS: usize = 12;
+
+/// To the decimals of a column; this also takes away the noise of adding floats.
+pub(crate) fn rounded(value: f64, decimals: usize) -> f64 {
     // By way of text: dividing by 1e12 would give some costs back one bit off.
-    format!("{cost:.12}").parse().unwrap_or(cost)
+    format!("{value:.decimals$}").parse().unwrap_or(value)
 }
 
 fn value(raw: Option<&RawValue>) -> Option<Value> {

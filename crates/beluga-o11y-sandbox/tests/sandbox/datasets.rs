@@ -98,6 +98,8 @@ fn refused_datasets() {
             row("lists are of a project", Call::get(format!("{DATASETS}?project_id={}", id())), 404, errors("Project not found")),
             row("filters are not known", Call::get(format!("{DATASETS}?filters=[1]")), 400, Says("The sandbox has no filter")),
             row("an id is one", Call::get(format!("{DATASETS}/x")), 404, Says("HTTP 404 Not Found")),
+            row("paths are exact", Call::get(format!("/opik/api/v1/private///datasets/{}", good["id"].as_str().unwrap())), 404, Says("HTTP 404 Not Found")),
+            row("in every part", Call::get(format!("/opik/api/v1/privatedatasets/{}", good["id"].as_str().unwrap())), 404, Says("HTTP 404 Not Found")),
             row("methods are known", Call::get(format!("{DATASETS}/retrieve")), 405, Says("405")),
             row("bodies are JSON", dataset(json!({})).without("Content-Type"), 415, Says("415")),
             row("of a workspace", dataset(json!({})).header("Comet-Workspace", "x"), 404, Says("Workspace not found")),
@@ -126,6 +128,7 @@ fn refused_items() {
             row("it is a list", put_with(&[], json!({"items": null})), 422, errors("items must not be null")),
             row("a dataset is named", put_with(&[item()], json!({"dataset_name": null})), 422, errors("The request body must provide either a dataset_name or a dataset_id")),
             row("with a name", put_with(&[item()], json!({"dataset_name": ""})), 422, errors("datasetName must not be blank")),
+            row("that fits its column", put_with(&[item()], json!({"dataset_name": "x".repeat(256)})), 422, errors("datasetName size must be between 0 and 255")),
             row("or an id that is there", put_with(&[item()], json!({"dataset_id": id()})), 404, errors("Dataset not found")),
             row("projects are not blank", put_with(&[item()], json!({"project_name": " "})), 422, errors("projectName must not be blank")),
             row("projects with ids are there", put_with(&[item()], json!({"project_id": id()})), 404, errors("Project not found")),
@@ -262,10 +265,13 @@ fn names_are_of_a_project() {
             .status
     };
     assert_eq!(
-        [make(json!("p")), make(json!("q")), make(Value::Null)],
+        [json!("p"), Value::Null, json!("q")].map(make),
         [201, 201, 201]
     );
-    assert_eq!([make(json!(" P ")), make(Value::Null)], [409, 409]);
+    assert_eq!(
+        [json!(" P "), json!("Q"), Value::Null].map(make),
+        [409, 409, 409]
+    );
     let found = |project: Value| {
         let body = json!({"dataset_name": "ds", "project_name": project});
         let reply = post("retrieve", body).send(&sandbox);
@@ -274,7 +280,7 @@ fn names_are_of_a_project() {
             .iter()
             .position(|dataset| reply.json()["id"] == json!(dataset.id))
     };
-    assert_eq!((found(json!("p")), found(json!("q"))), (Some(0), Some(1)));
+    assert_eq!((found(json!("p")), found(json!("q"))), (Some(0), Some(2)));
     // In another project there is the one of none.
     assert_eq!(
         create(&json!({"name": "x", "project_name": "r"}))
@@ -282,7 +288,7 @@ fn names_are_of_a_project() {
             .status,
         201
     );
-    assert_eq!(found(json!("r")), Some(2));
+    assert_eq!(found(json!("r")), Some(1));
     let listed =
         |query: &str| content(&Call::get(format!("{DATASETS}?{query}")).send(&sandbox)).len();
     assert_eq!(

@@ -107,6 +107,7 @@ fn refused() {
         vec![
             row("a dataset is named", created(json!({"dataset_name": null})), 422, errors("datasetName must not be blank")),
             row("and not blank", created(json!({"dataset_name": " "})), 422, errors("datasetName must not be blank")),
+            row("nor longer than its column", created(json!({"dataset_name": "x".repeat(256)})), 422, errors("datasetName size must be between 0 and 255")),
             row("projects are not blank", created(json!({"project_name": ""})), 422, errors("projectName must not be blank")),
             row("projects with ids are there", created(json!({"project_id": id()})), 404, errors("Project not found")),
             row("ids are UUIDs", created(json!({"id": "x"})), 400, Says("java.util.UUID")),
@@ -135,6 +136,7 @@ fn refused() {
             row("an item has an experiment", items(json!({"experiment_id": null})), 422, errors("experimentItems[1].experimentId must not be null")),
             row("a dataset item", items(json!({"dataset_item_id": null})), 422, errors("experimentItems[1].datasetItemId must not be null")),
             row("and a trace", items(json!({"trace_id": null})), 422, errors("experimentItems[1].traceId must not be null")),
+            row("projects with ids are there", items(json!({"project_id": id()})), 404, errors("Project not found")),
             row("ids have version 7", items(json!({"id": v4})), 400, invalid("")),
             row("of experiments", items(json!({"experiment_id": v4})), 400, invalid("experiment ")),
             row("of dataset items", items(json!({"dataset_item_id": v4})), 400, invalid("datasetItem ")),
@@ -358,7 +360,7 @@ fn items_beside_what_experiments_made_of_them() {
     let dataset = sandbox.datasets()[0].id;
     let compare = |more: &str| {
         let path = format!("/api/v1/private/datasets/{dataset}/items/experiments/items");
-        let ids = format!("%5B%22{}%22%5D", id_of(&experiment));
+        let ids = format!("%5B%22{0}%22,%22{0}%22%5D", id_of(&experiment));
         Call::get(format!("{path}?experiment_ids={ids}{more}"))
             .send(&sandbox)
             .json()

@@ -55,10 +55,8 @@ pub(crate) fn routes(path: &str) -> Vec<(Method, Route)> {
         "/experiments/items/delete" => vec![(Method::POST, Route::DeleteExperimentItems)],
         "/experiments/items/stream" => vec![(Method::POST, Route::StreamExperimentItems)],
         path => {
-            let (kind, rest) = path
-                .trim_start_matches('/')
-                .split_once('/')
-                .unwrap_or_default();
+            let path = path.strip_prefix('/').unwrap_or_default();
+            let (kind, rest) = path.split_once('/').unwrap_or_default();
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
             parse_uuid(id).map_or_else(Vec::new, |id| routes_of_one(kind, id, rest))
         }
@@ -77,21 +75,6 @@ fn routes_of_one(kind: &str, id: Uuid, rest: &str) -> Vec<(Method, Route)> {
             (Method::PATCH, Route::UpdateExperiment(id)),
         ],
         _ => Vec::new(),
-    }
-}
-
-impl Route {
-    pub(crate) fn reads_json(self) -> bool {
-        !matches!(
-            self,
-            Self::Datasets
-                | Self::Dataset(_)
-                | Self::Items(_)
-                | Self::Versions(_)
-                | Self::Compare(_)
-                | Self::Experiments
-                | Self::Experiment(_)
-        )
     }
 }
 

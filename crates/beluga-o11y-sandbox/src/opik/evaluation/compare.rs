@@ -1,6 +1,6 @@
 //! Items of a dataset beside what experiments made of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hyper::StatusCode;
 use serde_json::Value;
@@ -110,7 +110,7 @@ impl Call<'_> {
 }
 
 /// `experiment_ids` is JSON text.
-fn experiment_ids(query: &str) -> Result<Vec<Uuid>, Answer> {
+fn experiment_ids(query: &str) -> Result<BTreeSet<Uuid>, Answer> {
     let refused = |text: &str| Err(Answer::message(StatusCode::BAD_REQUEST, text));
     let Some(text) = query_value(query, "experiment_ids") else {
         return refused("query param experiment_ids must not be null");

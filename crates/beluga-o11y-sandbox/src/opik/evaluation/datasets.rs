@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::opik::api::Call;
-use crate::opik::constraints::{Errors, Refused};
+use crate::opik::constraints::{Errors, MAX_DATASET_TEXT, Refused};
 use crate::opik::evaluation::project::Named;
 use crate::opik::evaluation::store::{DatasetRow, NewDataset};
 use crate::opik::ids;
-use crate::opik::json::{Object, Read};
+use crate::opik::json::Object;
 use crate::opik::record::PublicView;
 use crate::opik::search;
 use crate::opik::store::Store;
@@ -20,8 +20,6 @@ const DATASET: &str = "com.comet.opik.api.Dataset";
 const IDENTIFIER: &str = "com.comet.opik.api.DatasetIdentifier";
 const TYPES: &[&str] = &["dataset", "evaluation_suite"];
 const VISIBILITIES: &[&str] = &["private", "public"];
-/// Characters of a name and of a description; the columns are VARCHAR(255).
-const MAX_TEXT: usize = 255;
 
 /// What a create says, its constraints held.
 fn read(body: &[u8]) -> Result<(NewDataset, Named), Refused> {
@@ -39,11 +37,11 @@ fn read(body: &[u8]) -> Result<(NewDataset, Named), Refused> {
     let mut errors = Errors::default();
     let mut broken = errors.top();
     broken.unless_named("name", name.as_deref());
-    broken.if_longer("name", name.as_deref(), MAX_TEXT);
+    broken.if_longer("name", name.as_deref(), MAX_DATASET_TEXT);
     broken.if_blank("description", new.description.as_deref());
     let length = new.description.iter().flat_map(|text| text.chars()).count();
-    let complaint = format!("cannot exceed {MAX_TEXT} characters");
-    broken.if_true(length > MAX_TEXT, "description", &complaint);
+    let complaint = format!("cannot exceed {MAX_DATASET_TEXT} characters");
+    broken.if_true(length > MAX_DATASET_TEXT, "description", &complaint);
     project.check(&mut broken);
     errors.refuse()?;
     Ok((new, project))
@@ -52,8 +50,8 @@ fn read(body: &[u8]) -> Result<(NewDataset, Named), Refused> {
 /// The name of a dataset, and of its project if one was given.
 fn read_identifier(body: &[u8]) -> Result<(String, Named), Refused> {
     let object = Object::from_body(body, IDENTIFIER)?;
-    let read = || -> Read<_> { Ok((object.string("dataset_name")?, Named::read(&object)?)) };
-    let (name, project) = read()?;
+    let name = object.string("dataset_name")?;
+    let project = Named::read(&object)?;
     let mut errors = Errors::default();
     errors.top().unless_named("datasetName", name.as_deref());
     project.check(&mut errors.top());
@@ -77,8 +75,9 @@ impl Call<'_> {
         let project_id = project
             .and_then(|index| store.project_at(index))
             .map(|known| known.id);
-        let known = store.dataset_named(self.workspace, &new.name, project);
-        let same_name = known.is_some_and(|known| known.shown.project_id == project_id);
+        let same_name = store
+            .datasets_named(self.workspace, &new.name)
+            .any(|known| known.shown.project_id == project_id);
         let same_id = new
             .id
             .is_some_and(|id| store.evaluation.datasets.get(&id).is_some());
@@ -89,7 +88,7 @@ impl Call<'_> {
             ));
         }
         let id = store.add_dataset(self.workspace, new, project, now);
-        self.stored(store, StatusCode::CREATED);
+        store.forget_beyond(self.opik.max_rows);
         Ok(self.created("datasets", id))
     }
 
@@ -125,9 +124,7 @@ impl Call<'_> {
         search::no_filters(query)?;
         let store = self.opik.store();
         let project = Named::from_query(query).found(&store, self.workspace)?;
-        let project = project
-            .and_then(|index| store.project_at(index))
-            .map(|known| known.id);
+        let project = project.map(|known| known.id);
         let part = query_value(query, "name")
             .unwrap_or_default()
             .to_lowercase();
@@ -138,10 +135,7 @@ impl Call<'_> {
                 && (project.is_none() || row.shown.project_id == project)
         });
         rows.sort_by_key(|row| std::cmp::Reverse(row.shown.id));
-        let views = rows
-            .into_iter()
-            .map(|row| store.dataset_record(row).public_view());
-        let page = search::paged(views.collect(), query);
+        let page = search::paged_as(rows, query, |row| store.dataset_record(row).public_view());
         Ok(Answer::json(StatusCode::OK, &page))
     }
 
@@ -189,7 +183,7 @@ impl Call<'_> {
     ) -> Result<&'s DatasetRow, Answer> {
         let project = project.found(store, self.workspace);
         let project = project.map_err(|_| dataset_not_found())?;
-        let row = store.dataset_named(self.workspace, name, project);
+        let row = store.dataset_named(self.workspace, name, project.map(|known| known.id));
         row.ok_or_else(dataset_not_found)
     }
 }

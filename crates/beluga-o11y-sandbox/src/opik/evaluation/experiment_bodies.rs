@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::opik::constraints::{Errors, Refused};
+use crate::opik::constraints::{Errors, MAX_DATASET_TEXT, Refused};
 use crate::opik::evaluation::project::Named;
 use crate::opik::evaluation::record::Experiment;
 use crate::opik::json::{Object, Read};
@@ -114,8 +114,10 @@ impl Create {
             prompt_versions: object.any("prompt_versions"),
         };
         let mut errors = Errors::default();
-        errors.top().unless_named("datasetName", dataset.as_deref());
-        create.project.check(&mut errors.top());
+        let mut broken = errors.top();
+        broken.unless_named("datasetName", dataset.as_deref());
+        broken.if_longer("datasetName", dataset.as_deref(), MAX_DATASET_TEXT);
+        create.project.check(&mut broken);
         create.fields.check(&mut errors);
         errors.refuse()?;
         Ok(create)

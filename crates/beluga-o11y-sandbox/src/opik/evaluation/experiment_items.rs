@@ -133,11 +133,15 @@ impl Call<'_> {
         }
         let (mut store, now) = (self.opik.store(), Utc::now());
         store.check_workspace(self.workspace, &writes)?;
+        // All or nothing: a project may be unknown.
+        let mut items = Vec::with_capacity(writes.len());
         for write in writes {
             let project = write.project.made(&mut store, self.workspace, now)?;
             let project = project.and_then(|index| store.project_at(index));
             let project = project.map(|project| project.name.clone());
-            let mut item = write.into_item(self.workspace, project, now);
+            items.push(write.into_item(self.workspace, project, now));
+        }
+        for mut item in items {
             let key = (item.workspace.clone(), item.id);
             if let Some(known) = store.evaluation.experiment_items.get(&key) {
                 item.created_at = known.created_at;
@@ -172,7 +176,6 @@ impl Call<'_> {
             .flat_map(|row| store.items_of_experiment(self.workspace, row.0.id))
             .collect();
         items.sort_by_key(|item| std::cmp::Reverse(item.id));
-        let project = project.and_then(|index| store.project_at(index));
         items.retain(|item| {
             let own = || store.project_of_item(item);
             project.is_none_or(|project| own().is_some_and(|own| own == project.name))

@@ -17,6 +17,7 @@ use crate::opik::evaluation::store::ExperimentRow;
 use crate::opik::ids;
 use crate::opik::json::{Object, parse_uuid};
 use crate::opik::record::PublicView;
+use crate::opik::row::retag;
 use crate::opik::search;
 use crate::opik::store::Store;
 use crate::text::{query_value, to_value};
@@ -102,7 +103,7 @@ impl Call<'_> {
             }
             store.evaluation.experiments.put(ExperimentRow(experiment));
         }
-        self.stored(store, StatusCode::CREATED);
+        store.forget_beyond(self.opik.max_rows);
         Ok(self.created("experiments", id))
     }
 
@@ -116,14 +117,11 @@ impl Call<'_> {
         }
         if let Some(ExperimentRow(experiment)) = store.evaluation.experiments.get_mut(&id) {
             update.fields.set(experiment);
-            for tag in update.tags_to_add {
-                if !experiment.tags.contains(&tag) {
-                    experiment.tags.push(tag);
-                }
-            }
-            experiment
-                .tags
-                .retain(|tag| !update.tags_to_remove.contains(tag));
+            retag(
+                &mut experiment.tags,
+                &update.tags_to_add,
+                &update.tags_to_remove,
+            );
             experiment.last_updated_at = Utc::now();
         }
         Ok(Answer::empty(StatusCode::NO_CONTENT))
@@ -160,19 +158,16 @@ impl Call<'_> {
         let id = |name| query_value(query, name).as_deref().and_then(parse_uuid);
         let dataset = id("datasetId").or_else(|| id("dataset_id"));
         let project = Named::from_query(query).found(&store, self.workspace)?;
-        let project = project
-            .and_then(|index| store.project_at(index))
-            .map(|known| known.id);
+        let project = project.map(|known| known.id);
         let name = query_value(query, "name").unwrap_or_default();
         let mut rows = self.experiments_like(&store, &name);
         rows.retain(|row| {
             dataset.is_none_or(|dataset| row.0.dataset_id == dataset)
                 && (project.is_none() || row.0.project_id == project)
         });
-        let views = rows
-            .iter()
-            .map(|row| store.experiment_record(row).public_view());
-        let page = search::paged(views.collect(), query);
+        let page = search::paged_as(rows, query, |row| {
+            store.experiment_record(row).public_view()
+        });
         Ok(Answer::json(StatusCode::OK, &page))
     }
 
@@ -183,9 +178,7 @@ impl Call<'_> {
         let Ok(project) = stream.project.found(&store, self.workspace) else {
             return Ok(search::lines(Vec::<Value>::new()));
         };
-        let project = project
-            .and_then(|index| store.project_at(index))
-            .map(|known| known.id);
+        let project = project.map(|known| known.id);
         let rows = self.experiments_like(&store, &stream.name).into_iter();
         let rows = rows.filter(|row| project.is_none() || row.0.project_id == project);
         let older = rows.filter(|row| stream.last.is_none_or(|last| row.0.id < last));

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::opik::constraints::{Broken, Errors, Refused};
+use crate::opik::constraints::{Broken, Errors, MAX_DATASET_TEXT, Refused};
 use crate::opik::evaluation::project::Named;
 use crate::opik::evaluation::record::DatasetItem;
 use crate::opik::json::{Object, Read};
@@ -25,7 +25,6 @@ pub(crate) struct ItemWrite {
     pub(crate) span_id: Option<Uuid>,
     pub(crate) source: Option<&'static str>,
     pub(crate) data: Option<Box<RawValue>>,
-    pub(crate) data_is_empty: bool,
     pub(crate) description: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) evaluators: Option<Box<RawValue>>,
@@ -42,8 +41,9 @@ impl ItemWrite {
             trace_id: object.uuid("trace_id")?,
             span_id: object.uuid("span_id")?,
             source: object.one_of("source", SOURCES, "com.comet.opik.api.DatasetItemSource")?,
-            data: object.any("data"),
-            data_is_empty: data.is_none_or(|data| data.is_empty()),
+            data: object
+                .any("data")
+                .filter(|_| data.is_some_and(|data| !data.is_empty())),
             description: object.string("description")?,
             tags: object.strings("tags")?.unwrap_or_default(),
             evaluators: object.any("evaluators"),
@@ -53,7 +53,7 @@ impl ItemWrite {
 
     /// Opik: `DatasetItemInputValidator`.
     fn check(&self, broken: &mut Broken<'_>) {
-        broken.if_true(self.data_is_empty, "data", "must not be empty");
+        broken.if_true(self.data.is_none(), "data", "must not be empty");
         broken.if_null("source", self.source.as_ref());
         let Some(source) = self.source else {
             return;
@@ -121,6 +121,11 @@ impl Batch {
         let mut errors = Errors::default();
         let mut broken = errors.top();
         broken.if_blank("datasetName", batch.dataset_name.as_deref());
+        broken.if_longer(
+            "datasetName",
+            batch.dataset_name.as_deref(),
+            MAX_DATASET_TEXT,
+        );
         broken.unless_true(
             batch.dataset_id.is_some() || batch.dataset_name.is_some(),
             "The request body must provide either a dataset_name or a dataset_id",

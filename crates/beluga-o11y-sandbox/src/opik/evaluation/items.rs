@@ -69,9 +69,10 @@ impl Call<'_> {
         search::no_filter_text(stream.filters.as_deref())?;
         let store = self.opik.store();
         let project = stream.project.found(&store, self.workspace);
-        let row = project
-            .ok()
-            .and_then(|project| store.dataset_named(self.workspace, &stream.dataset_name, project));
+        let row = project.ok().and_then(|project| {
+            let project = project.map(|known| known.id);
+            store.dataset_named(self.workspace, &stream.dataset_name, project)
+        });
         let Some(row) = row else {
             return Ok(search::lines(Vec::<Value>::new()));
         };
@@ -91,11 +92,8 @@ impl Call<'_> {
             .dataset(self.workspace, id)
             .ok_or_else(dataset_not_found)?;
         check_version(row, query_value(query, "version").as_deref())?;
-        let views = store.items_of(id).into_iter().map(view).collect();
-        Ok(Answer::json(
-            StatusCode::OK,
-            &page(views, query, |view| view),
-        ))
+        let page = page(store.items_of(id), query, view);
+        Ok(Answer::json(StatusCode::OK, &page))
     }
 
     /// `POST /datasets/items/delete`: by their ids, or all of a dataset.
@@ -111,13 +109,12 @@ impl Call<'_> {
                 Some(id)
             }
             (None, ids) => {
-                let mut found = store.items_with(self.workspace, &ids);
-                found.dedup_by_key(|(dataset, _)| *dataset);
+                let found = store.datasets_with(self.workspace, &ids);
                 if found.len() > 1 {
                     let text = "Cannot operate on items across multiple datasets";
                     return Err(Answer::message(StatusCode::BAD_REQUEST, text));
                 }
-                let dataset = found.first().map(|(dataset, _)| *dataset);
+                let dataset = found.first().copied();
                 for id in ids.iter().filter_map(|id| Some((dataset?, *id))) {
                     store.evaluation.items.remove(&id);
                 }

@@ -8,14 +8,14 @@ use crate::opik::api::project_not_found;
 use crate::opik::constraints::Broken;
 use crate::opik::json::{Object, Read, parse_uuid};
 use crate::opik::row::ProjectIndex;
-use crate::opik::store::Store;
+use crate::opik::store::{Project, Store};
 use crate::text::query_value;
 
 /// `project_id` or `project_name`, of which the id wins (Opik: `DatasetItemBatch`, `Experiment`).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Named {
     id: Option<Uuid>,
-    pub(crate) name: Option<String>,
+    name: Option<String>,
 }
 
 impl Named {
@@ -48,16 +48,21 @@ impl Named {
     ) -> Result<Option<ProjectIndex>, Answer> {
         match (self.id, self.name.as_deref()) {
             (None, Some(name)) => Ok(Some(store.project(workspace, Some(name), now))),
-            _ => self.found(store, workspace),
+            _ => self.place(store, workspace),
         }
     }
 
     /// For a read: it has to be there.
-    pub(crate) fn found(
+    pub(crate) fn found<'s>(
         &self,
-        store: &Store,
+        store: &'s Store,
         workspace: &str,
-    ) -> Result<Option<ProjectIndex>, Answer> {
+    ) -> Result<Option<&'s Project>, Answer> {
+        let place = self.place(store, workspace)?;
+        Ok(place.and_then(|index| store.project_at(index)))
+    }
+
+    fn place(&self, store: &Store, workspace: &str) -> Result<Option<ProjectIndex>, Answer> {
         let found = match (self.id, self.name.as_deref()) {
             (Some(id), _) => store.project_with_id(workspace, id),
             (None, Some(name)) => store.project_named(workspace, name),

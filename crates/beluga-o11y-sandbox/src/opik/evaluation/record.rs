@@ -17,12 +17,12 @@ use crate::opik::record::PublicView;
 pub struct FeedbackScore {
     /// As sent. A trace or span has one score of a name; a later one replaces it.
     pub name: String,
-    /// As sent.
+    /// As sent, without blanks around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub category_name: Option<String>,
     /// As sent, to nine decimals.
     pub value: f64,
-    /// As sent.
+    /// As sent, without blanks around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// As sent: `sdk`, `ui` or `online_scoring`.

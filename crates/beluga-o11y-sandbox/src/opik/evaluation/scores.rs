@@ -14,7 +14,7 @@ use crate::opik::evaluation::table::Keyed;
 use crate::opik::ids;
 use crate::opik::json::{Object, Read};
 use crate::opik::row::ProjectIndex;
-use crate::opik::store::{Store, Stored};
+use crate::opik::store::{Store, Stored, rounded};
 use crate::opik::wire::{Kind, SpanOwn, TraceOwn};
 
 const BATCH: &str = "com.comet.opik.api.FeedbackScoreBatch";
@@ -23,6 +23,7 @@ const SINGLE: &str = "com.comet.opik.api.FeedbackScore";
 const SOURCES: &[&str] = &["ui", "sdk", "online_scoring"];
 /// The column is `Decimal64(9)`: that many digits before and after the point (Opik: `ValidationUtils`).
 const MAX_VALUE: &str = "999999999.999999999";
+pub(crate) const SCORE_DECIMALS: usize = 9;
 
 /// What can be scored.
 pub(crate) trait Scored: Kind {
@@ -62,10 +63,10 @@ impl Keyed for ScoreRow {
 }
 
 /// A score as it was sent.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ScoreWrite {
-    pub(crate) id: Option<Uuid>,
-    pub(crate) project: Named,
+#[derive(Debug)]
+struct ScoreWrite {
+    id: Option<Uuid>,
+    project: Named,
     name: Option<String>,
     category_name: Option<String>,
     value: Option<Number>,
@@ -100,8 +101,7 @@ fn fits(raw: &RawValue) -> bool {
 }
 
 impl ScoreWrite {
-    /// A score inside another body: of a batch, or of an item in bulk.
-    pub(crate) fn read(object: &Object<'_>) -> Read<Self> {
+    fn read(object: &Object<'_>) -> Read<Self> {
         Ok(Self {
             id: object.uuid("id")?,
             project: Named::read(object)?,
@@ -113,7 +113,7 @@ impl ScoreWrite {
         })
     }
 
-    pub(crate) fn check(&self, broken: &mut Broken<'_>) {
+    fn check(&self, broken: &mut Broken<'_>) {
         broken.unless_named("name", self.name.as_deref());
         broken.if_null("value", self.value.as_ref());
         if let Some(number) = self.value.filter(|number| !number.fits) {
@@ -155,7 +155,7 @@ impl ScoreWrite {
         FeedbackScore {
             name: self.name.unwrap_or_default(),
             category_name: stripped(self.category_name),
-            value: rounded(value),
+            value: rounded(value, SCORE_DECIMALS),
             reason: stripped(self.reason),
             source: self.source.unwrap_or_default().to_owned(),
             created_at: now,
@@ -172,14 +172,9 @@ fn stripped(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// To nine decimals, by way of text, which loses nothing else.
-pub(crate) fn rounded(value: f64) -> f64 {
-    format!("{value:.9}").parse().unwrap_or(value)
-}
-
 impl Store {
     /// Stores a score in place of the one with its name.
-    pub(crate) fn score<T: Scored>(
+    fn score<T: Scored>(
         &mut self,
         id: Uuid,
         project: ProjectIndex,

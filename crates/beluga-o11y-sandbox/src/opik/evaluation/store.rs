@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::opik::evaluation::record::{Dataset, DatasetItem, Experiment, ExperimentItem};
-use crate::opik::evaluation::scores::rounded;
+use crate::opik::evaluation::scores::SCORE_DECIMALS;
 use crate::opik::evaluation::table::Keyed;
 use crate::opik::evaluation::versions::Versions;
 use crate::opik::record::Trace;
 use crate::opik::row::ProjectIndex;
-use crate::opik::store::Store;
+use crate::opik::store::{COST_DECIMALS, Store, rounded};
 use crate::opik::wire::TraceOwn;
 
 /// A dataset; what is counted is zero here.
@@ -113,23 +113,31 @@ impl Store {
         row.filter(|row| row.shown.workspace == workspace)
     }
 
+    /// The datasets of that name, in any project.
+    pub(crate) fn datasets_named(
+        &self,
+        workspace: &str,
+        name: &str,
+    ) -> impl Iterator<Item = &DatasetRow> {
+        let group = (workspace.to_owned(), name.to_lowercase());
+        self.evaluation.datasets.of(&group)
+    }
+
     /// The dataset of that name in a project, else the one in none; without a project, of any.
     pub(crate) fn dataset_named(
         &self,
         workspace: &str,
         name: &str,
-        project: Option<ProjectIndex>,
+        project: Option<Uuid>,
     ) -> Option<&DatasetRow> {
-        let group = (workspace.to_owned(), name.to_lowercase());
-        let project = project.and_then(|index| self.project_at(index));
-        let mut rows = self.evaluation.datasets.of(&group);
+        let rows = self.datasets_named(workspace, name);
         let Some(project) = project else {
             return rows.last();
         };
         let (mut here, mut nowhere) = (None, None);
-        for row in rows.by_ref() {
+        for row in rows {
             match row.shown.project_id {
-                Some(id) if id == project.id => here = Some(row),
+                Some(id) if id == project => here = Some(row),
                 None => nowhere = Some(row),
                 Some(_) => {}
             }
@@ -175,8 +183,8 @@ impl Store {
         project: Option<ProjectIndex>,
         now: DateTime<Utc>,
     ) -> Uuid {
-        let known = self.dataset_named(workspace, &name, project);
-        if let Some(known) = known {
+        let project_id = project.and_then(|index| Some(self.project_at(index)?.id));
+        if let Some(known) = self.dataset_named(workspace, &name, project_id) {
             return known.shown.id;
         }
         let new = NewDataset {
@@ -195,14 +203,13 @@ impl Store {
         }
     }
 
-    /// The datasets of a workspace that have items with these ids, each with one of them.
-    pub(crate) fn items_with(&self, workspace: &str, ids: &[Uuid]) -> Vec<(Uuid, Uuid)> {
+    /// The datasets of a workspace that have an item with one of these ids.
+    pub(crate) fn datasets_with(&self, workspace: &str, ids: &[Uuid]) -> Vec<Uuid> {
         let datasets = self.evaluation.datasets.iter();
-        let datasets = datasets.filter(|row| row.shown.workspace == workspace);
-        let items = &self.evaluation.items;
-        datasets
-            .flat_map(|row| ids.iter().map(|id| (row.shown.id, *id)))
-            .filter(|key| items.get(key).is_some())
+        let own = datasets.filter(|row| row.shown.workspace == workspace);
+        let own = own.map(|row| row.shown.id);
+        let has = |dataset, id| self.evaluation.items.get(&(dataset, id)).is_some();
+        own.filter(|dataset| ids.iter().any(|id| has(*dataset, *id)))
             .collect()
     }
 
@@ -255,8 +262,8 @@ impl Store {
             dataset_name: dataset.map(|row| row.shown.name.clone()),
             feedback_scores: averages(scores),
             trace_count: named.len(),
-            total_estimated_cost: (cost > 0.0).then(|| crate::opik::store::rounded(cost)),
-            total_estimated_cost_avg: average(costs).map(crate::opik::store::rounded),
+            total_estimated_cost: (cost > 0.0).then(|| rounded(cost, COST_DECIMALS)),
+            total_estimated_cost_avg: average(costs).map(|cost| rounded(cost, COST_DECIMALS)),
             usage: averages(usage),
             duration: percentiles(traces.iter().filter_map(|trace| trace.duration).collect()),
             ..row.0.clone()
@@ -276,7 +283,7 @@ fn averages<'a>(values: impl Iterator<Item = (&'a str, f64)>) -> BTreeMap<String
     }
     let averaged = |(name, values): (&str, Vec<f64>)| {
         let average = average(values.into_iter()).unwrap_or_default();
-        (name.to_owned(), rounded(average))
+        (name.to_owned(), rounded(average, SCORE_DECIMALS))
     };
     grouped.into_iter().map(averaged).collect()
 }
@@ -291,7 +298,7 @@ fn percentiles(mut values: Vec<f64>) -> BTreeMap<String, f64> {
         let place = level * last as f64;
         let value = |place: f64| values.get(place as usize).copied().unwrap_or_default();
         let (below, above) = (value(place.floor()), value(place.ceil()));
-        rounded(below + (above - below) * place.fract())
+        rounded(below + (above - below) * place.fract(), SCORE_DECIMALS)
     };
     let levels = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
     levels
