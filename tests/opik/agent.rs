@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
@@ -552,10 +552,7 @@ fn a_run_that_is_dropped_without_a_runtime_is_a_warning() {
 
     // Nor with one that is gone before it has been sent.
     let log = warned(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         runtime.block_on(async { drop(opik.agent_run("agent")) });
     });
     assert_eq!(log.matches("an agent run is lost").count(), 1, "{log}");
@@ -565,10 +562,7 @@ fn a_run_that_is_dropped_without_a_runtime_is_a_warning() {
 #[test]
 fn a_run_that_has_been_sent_is_dropped_in_silence() {
     let sandbox = sandbox();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let run = exporter(&sandbox).agent_run("agent");
     runtime.block_on(run.finish("done")).unwrap();
     assert_eq!(warned(|| drop(run)), "");
@@ -584,10 +578,7 @@ fn what_fails_in_the_background_is_a_warning() {
     let sandbox = sandbox();
     sandbox.inject(Fault::status(401).always());
     let log = warned(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         runtime.block_on(async {
             drop(exporter(&sandbox).agent_run("SECRET"));
             eventually("both refused", || {
@@ -805,39 +796,6 @@ async fn debug_shows_no_content() {
     assert!(shown.contains(&run.trace_id().to_string()), "{shown}");
 }
 
-#[test]
-fn what_asks_the_run_while_it_is_serialised_does_not_wait_for_itself() {
-    struct Asks(AgentRun);
-    impl fmt::Display for Asks {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.trace_id().fmt(f)
-        }
-    }
-    let (tell, told) = mpsc::channel();
-    let sandbox = sandbox();
-    let run = exporter(&sandbox).agent_run("agent");
-    let other = run.clone();
-    // It is not waited for: it might never end.
-    thread::spawn(move || {
-        let asks = Asks(other.clone());
-        let run = other
-            .with_input(format_args!("{asks}"))
-            .with_metadata("k", format_args!("{asks}"));
-        let step = run
-            .tool("tool")
-            .with_input(format_args!("{asks}"))
-            .with_metadata("k", format_args!("{asks}"));
-        step.finish(format_args!("{asks}"));
-        tell.send(()).unwrap();
-    });
-    told.recv_timeout(Duration::from_secs(10)).expect("an end");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(run.finish("done")).unwrap();
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bad {
     Not,
@@ -920,10 +878,7 @@ impl Plan {
 fn any_run_is_taken_and_stored_as_it_was() {
     let sandbox = sandbox();
     let opik = exporter(&sandbox);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(64)

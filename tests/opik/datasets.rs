@@ -3,12 +3,8 @@
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use beluga_o11y::ExportErrorKind;
@@ -20,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    scripted::{Asked, DATASET, Scripted, reply},
+    scripted::{Asked, DATASET, Scripted, http, raw, reply},
     *,
 };
 
@@ -563,39 +559,7 @@ fn first_page(asked: &Asked) -> bool {
     asked.is("POST", STREAM) && asked.body["last_retrieved_id"].is_null()
 }
 
-/// Answers each connection with the next of these, then with nothing more; gives what was asked.
-fn raw(answers: Vec<String>) -> (String, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/api", listener.local_addr().unwrap());
-    let asked = Arc::<Mutex<Vec<Value>>>::default();
-    let log = asked.clone();
-    thread::spawn(move || {
-        for answer in answers {
-            let (mut connection, _) = listener.accept().unwrap();
-            let mut request = Vec::new();
-            let mut part = [0; 4_096];
-            let body = loop {
-                let read = connection.read(&mut part).unwrap();
-                request.extend_from_slice(&part[..read]);
-                let text = String::from_utf8_lossy(&request).into_owned();
-                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-                match body.and_then(|body| serde_json::from_str(&body).ok()) {
-                    Some(body) => break body,
-                    None => assert!(read > 0),
-                }
-            };
-            log.lock().unwrap().push(body);
-            connection.write_all(answer.as_bytes()).unwrap();
-        }
-    });
-    (url, asked)
-}
-
-fn http(length: usize, body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
-}
-
-async fn listed(answers: Vec<String>) -> (Result<Vec<u64>, OpikError>, Vec<Value>) {
+async fn listed(answers: Vec<String>) -> (Result<Vec<u64>, OpikError>, Vec<Asked>) {
     let found = json!({"id": DATASET, "name": "capitals"}).to_string();
     let mut all = vec![http(found.len(), &found)];
     all.extend(answers);
@@ -632,9 +596,9 @@ async fn a_stream_that_breaks_off_goes_on_after_the_last_whole_line() {
     ])
     .await;
     assert_eq!(listed.unwrap(), [9, 8, 7, 6, 5]);
-    assert_eq!(asked[0]["last_retrieved_id"], json!(null));
+    assert_eq!(asked[0].body["last_retrieved_id"], json!(null));
     let last: Value = serde_json::from_str(&three).unwrap();
-    assert_eq!(asked[1]["last_retrieved_id"], last["id"]);
+    assert_eq!(asked[1].body["last_retrieved_id"], last["id"]);
 
     let nothing = http(100_000, &line(6)[..20]);
     let (listed, asked) =
@@ -808,18 +772,23 @@ async fn a_dataset_that_was_deleted_is_not_made_anew() {
     let dataset = dataset(&sandbox).await;
     let report = dataset.insert(questions(2)).await.unwrap();
     report.into_result().unwrap();
+    let items = dataset.all_items().await.unwrap();
+    let experiment = dataset.create_experiment("before").await.unwrap();
+    let never = async |_| -> Result<LLMCallData, _> { panic!("it would cost money") };
     delete(&sandbox, "capitals");
     for error in [
         dataset.insert([question(3)]).await.unwrap_err(),
         dataset.all_items().await.unwrap_err(),
         dataset.create_experiment("x").await.unwrap_err(),
+        experiment.run(items, never).await.unwrap_err(),
     ] {
         assert!(
             matches!(&error, OpikError::DatasetNotFound { name } if name == "capitals"),
             "{error:?}"
         );
     }
-    assert!(sandbox.datasets().is_empty() && sandbox.experiments().is_empty());
+    assert!(sandbox.datasets().is_empty());
+    assert_eq!(sandbox.experiments().len(), 1);
     // Nor is one that has the name now taken for it.
     let other = exporter(&sandbox).create_dataset("capitals").await.unwrap();
     let error = dataset.create_experiment("x").await.unwrap_err();

@@ -379,10 +379,7 @@ fn a_value_that_uses_the_run_it_is_given_to_waits_for_nobody() {
             .step(uses())
             .with_metadata(uses(), format_args!("{}", uses()));
         step.fail(uses().run());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         runtime
             .block_on(run.finish(format_args!("{}", uses())))
             .unwrap();
@@ -481,10 +478,7 @@ async fn all_that_may_be_asked(opik: &OpikExporter) -> Vec<String> {
 fn a_runtime_without_timers_or_none_at_all_is_an_error() {
     let sandbox = sandbox();
     let opik = exporter(&sandbox);
-    let with_all = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let with_all = runtime();
     let (experiment, items) = with_all.block_on(experiment(&sandbox, 2));
     let ask = async || {
         let mut said = all_that_may_be_asked(&opik).await;

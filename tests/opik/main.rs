@@ -46,6 +46,12 @@ fn call() -> LLMCallData {
         .with_duration(Duration::from_millis(840))
 }
 
+/// For a test that is more than one future.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
 fn calls(count: usize) -> Vec<LLMCallData> {
     (0..count).map(|_| call()).collect()
 }

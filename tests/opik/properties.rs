@@ -103,10 +103,7 @@ prop_compose! {
 fn any_record_is_taken_and_comes_back_as_it_was() {
     let sandbox = sandbox();
     let opik = exporter(&sandbox);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) }, |(batch in collection::vec(any_call(), 1..8))| {
         sandbox.clear();
         let calls: Vec<_> = batch.iter().collect();

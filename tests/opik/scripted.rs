@@ -1,6 +1,11 @@
 //! An Opik that is empty, keeps what it is asked, and answers as a test says where that matters.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use beluga_o11y_opik::{OpikDataset, OpikExporter, OpikExporterBuilder};
 use httpmock::{HttpMockRequest, HttpMockResponse, MockServer};
@@ -154,4 +159,48 @@ fn read(request: &HttpMockRequest) -> Asked {
         headers,
         body: serde_json::from_slice(request.body_ref()).unwrap_or_default(),
     }
+}
+
+/// Answers each connection with the next of these, byte for byte, then none; gives what it was asked, without headers.
+pub(crate) fn raw(answers: Vec<String>) -> (String, Arc<Mutex<Vec<Asked>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/api", listener.local_addr().unwrap());
+    let asked = Arc::<Mutex<Vec<Asked>>>::default();
+    let log = asked.clone();
+    thread::spawn(move || {
+        for answer in answers {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(connection.try_clone().unwrap());
+            let mut head = Vec::new();
+            while !head.ends_with(&[String::new()]) {
+                let mut line = String::new();
+                assert!(request.read_line(&mut line).unwrap() > 0);
+                head.push(line.trim().to_owned());
+            }
+            let length = head.iter().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                let length = name.eq_ignore_ascii_case("content-length");
+                length.then(|| value.parse().unwrap())
+            });
+            let mut body = vec![0; length.unwrap_or(0)];
+            request.read_exact(&mut body).unwrap();
+            let mut first = head[0].split(' ');
+            let (method, target) = (first.next().unwrap(), first.next().unwrap());
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            log.lock().unwrap().push(Asked {
+                method: method.to_owned(),
+                path: path.strip_prefix("/api").unwrap().to_owned(),
+                query: query.to_owned(),
+                headers: Vec::new(),
+                body: serde_json::from_slice(&body).unwrap_or_default(),
+            });
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (url, asked)
+}
+
+/// An answer that says how long it is, for [`raw`].
+pub(crate) fn http(length: usize, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
 }

@@ -27,8 +27,8 @@ use crate::{
 ///
 /// Start one with [`OpikExporter::agent_run`]. It is a [`CallSink`]: whatever hands in calls can hand them in here, a
 /// guard from [`start`](CallSink::start) among them. Nothing is sent before [`finish`](Self::finish) or
-/// [`fail`](Self::fail), and then all of it at once, the trace and its spans complete: Opik replaces what has the same
-/// id, so a run is never half there, and may be sent again.
+/// [`fail`](Self::fail), and then all of it at once, the trace and its spans complete. Opik replaces what has the same
+/// id, so a run may be sent again: whole, if only a part of it arrived.
 ///
 /// A clone is another handle of the same run. When the last one goes, with all steps and guards, and something of the
 /// run has not been sent, it is sent then in the background of the tokio runtime; a run that nobody ended has failed,
@@ -192,8 +192,8 @@ impl AgentRun {
     /// Ends the run with its output, from anything that serialises, and sends it. What is no object stands in Opik in
     /// the field `output` of one. Steps that have not ended end with it.
     ///
-    /// Short failures of Opik are waited for: it is tried five times within some 15 seconds, or as the server asks, up
-    /// to a minute each. Dropping the future leaves the sending to the last handle.
+    /// Short failures of Opik are waited for: it is tried five times, with pauses of at most 15 seconds in all, or as
+    /// the server asks, up to a minute each. Dropping the future leaves the sending to the last handle.
     ///
     /// To call it again sends the run again, with what has come meanwhile, in the place of what was sent.
     ///

@@ -135,7 +135,7 @@ impl OpikDataset {
     ///
     /// An item that names no id gets one that follows from the dataset, its content and its place, so that inserting
     /// the same list again after a failure, or from two programs at once, makes no second ones. (Opik refuses ids whose
-    /// time is more than a day away, so the id holds for 22 hours; after that, reading the dataset first is what finds
+    /// time is more than a day away, so ids change every 22 hours; after that, reading the dataset first is what finds
     /// the item.)
     ///
     /// A bad item is in the report, and the others are stored.
@@ -432,5 +432,35 @@ impl fmt::Debug for OpikDataset {
             .field("id", &self.id)
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn ids_change_every_22_hours_and_are_never_too_old() {
+        let (dataset, hash) = (Uuid::now_v7(), Uuid::new_v4());
+        let start = now();
+        let mut minutes: BTreeMap<Uuid, u32> = BTreeMap::new();
+        for minute in 0..3 * 22 * 60 {
+            let now = start + TimeDelta::minutes(minute);
+            let id = Ids::new(dataset, now, 0).next(hash);
+            *minutes.entry(id).or_default() += 1;
+            let age = id::millis(now) - id::time_part(id).unwrap();
+            assert!(age < 24 * id::HOUR_MS, "{age} ms");
+        }
+        // The first and the last period are cut.
+        let whole: Vec<_> = minutes.values().skip(1).take(2).collect();
+        assert!(
+            whole.iter().all(|minutes| **minutes == 22 * 60),
+            "{minutes:?}"
+        );
+        assert!((3..=4).contains(&minutes.len()), "{minutes:?}");
     }
 }

@@ -36,7 +36,7 @@ pub enum OpikError {
     },
     /// There is no dataset of this name, in this project and workspace.
     #[error(
-        "opik: dataset: there is no dataset `{name}` in this workspace; create it with create_dataset or \
+        "opik: dataset: there is no dataset `{name}` in this project and workspace; create it with create_dataset or \
          get_or_create_dataset"
     )]
     DatasetNotFound {

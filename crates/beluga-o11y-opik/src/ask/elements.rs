@@ -7,8 +7,9 @@ use serde::Serialize;
 
 /// Opik takes at most this many elements in a request (`TraceBatch.java`, `DatasetItemBatch.java`, ..).
 pub(crate) const MAX_ELEMENTS: usize = 1_000;
-/// After so many refused requests in a row the search for what is bad in them is given up: all of it probably is.
-const MAX_REFUSALS: usize = 100;
+/// After so many refused requests in a row the search for what is bad in them is given up: all of it probably is. A
+/// request of which every element is bad is searched whole within fewer.
+const MAX_REFUSALS: usize = 2 * MAX_ELEMENTS;
 
 /// JSON objects that go out as a list in a larger object.
 #[derive(Debug, Default)]
@@ -210,11 +211,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn however_many_are_refused_in_a_row_the_rest_is_stored() {
+        let bad: Vec<u64> = (0..995).collect();
+        let (stored, outcome) = sent(1_200, 1_000_000, &bad).await;
+        assert!(places(&outcome).into_iter().eq(0..995));
+        assert!(stored.concat().into_iter().eq(995..1_200));
+    }
+
+    #[tokio::test]
     async fn when_all_is_refused_the_search_ends() {
-        let bad: Vec<u64> = (0..1_000).collect();
-        let (stored, outcome) = sent(1_000, 1_000_000, &bad).await;
-        assert!(stored.is_empty());
-        assert_eq!(places(&outcome), (0..1_000).collect::<Vec<_>>());
+        let asked = Mutex::new(0);
+        let outcome = elements(20_000)
+            .send("{\"all\":[", 1_000_000, async |_| {
+                *asked.lock().unwrap() += 1;
+                Err(ExportError::rejected("opik", "bad"))
+            })
+            .await;
+        assert!(places(&outcome).into_iter().eq(0..20_000));
+        let asked = asked.into_inner().unwrap();
+        assert!(asked < 2_100, "{asked} requests");
     }
 
     #[tokio::test]

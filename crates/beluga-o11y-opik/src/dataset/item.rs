@@ -221,6 +221,16 @@ mod tests {
         assert_eq!(hashes.len(), count);
     }
 
+    #[test]
+    fn numbers_are_the_same_to_15_digits() {
+        let same = |one: f64, other: f64| hash(json!({ "n": one })) == hash(json!({ "n": other }));
+        assert!(same(0.1 + 0.2, 0.3));
+        assert!(same(1.234_567_890_123_451e-7, 1.234_567_890_123_449e-7));
+        assert!(!same(1.234_567_890_123_45, 1.234_567_890_123_46));
+        let whole = |number: u64| hash(json!({ "n": number }));
+        assert_ne!(whole(u64::MAX), whole(u64::MAX - 1));
+    }
+
     /// An item must have the same id in every version of this crate, or it would be there twice.
     #[test]
     fn the_hash_stays_the_same_for_ever() {

@@ -49,6 +49,9 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_CAUSES: usize = 32;
 /// The most results that are written at once.
 const BATCH: usize = 500;
+/// The fewest results that may wait to be written, so that fast tasks are not held up by each answer of Opik's. What
+/// waits is lost if Opik does not come back, and may have cost money.
+const WAITING: usize = 64;
 /// What Opik's own clients say of what an experiment sends (`Source.java`).
 const SOURCE: &str = "experiment";
 
@@ -166,9 +169,9 @@ impl<'a> ExperimentRunner<'a> {
     ///
     /// # Errors
     ///
-    /// What is there cannot be read; or Opik is not to be reached or refuses the key, for longer than some seconds
-    /// ([`OpikError::RunStopped`]). Tasks that run then are dropped, and no more are started. What is stored stays:
-    /// run it again to go on.
+    /// What is there cannot be read, or the dataset has been deleted ([`OpikError::DatasetNotFound`]); or Opik refuses
+    /// the key, or does not answer five times ([`OpikError::RunStopped`]). Tasks that run then are dropped, and no more
+    /// are started. What is stored stays: run it again to go on.
     ///
     /// ```no_run
     /// use beluga_o11y::LLMCallData;
@@ -204,6 +207,8 @@ impl<'a> ExperimentRunner<'a> {
         F: Future<Output = Result<R, TaskError>>,
         R: Into<TaskOutput>,
     {
+        // Of a dataset that has been deleted Opik gives no results, so that all would be run, and paid, again.
+        self.experiment.dataset().check_existence().await?;
         let results = self.experiment.results().await?;
         let mut summary = ExperimentSummary::default();
         let mut todo = Vec::new();
@@ -222,10 +227,12 @@ impl<'a> ExperimentRunner<'a> {
         }
         let total = todo.len();
         let started = AtomicUsize::new(0);
-        let (sender, mut receiver) = mpsc::channel(2 * BATCH);
+        let waiting = WAITING.max(self.concurrency.saturating_mul(2)).min(BATCH);
+        let (sender, mut receiver) = mpsc::channel(waiting);
 
         let produce = async {
-            // Each task waits for room by itself, so that a slow Opik does not hold up those that still run.
+            // Each task waits for room by itself, so that an Opik that is slow does not hold up those that still run; one
+            // that is gone holds up the next.
             let attempts = stream::iter(todo).map(|item| async {
                 started.fetch_add(1, Ordering::Relaxed);
                 let attempt = self.attempt(item, &task).await;
