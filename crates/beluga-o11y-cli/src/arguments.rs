@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::report::{Key, Moment, Sort};
+
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -58,6 +60,17 @@ pub(crate) enum Command {
     /// A line is a call in the JSON form of `LLMCallData`, or a dead letter of a pipeline. Files may be packed with gzip.
     /// Lines that cannot be read, and calls that a backend rejects, are written to FILE.rejected.jsonl with the reason.
     Replay(Replay),
+
+    /// Sums up the calls of JSON Lines files, or of a spool
+    ///
+    /// Calls, errors, tokens, cost, latency and time to first token: in all, by model or what else is asked for, and over
+    /// time. A line is a call in the JSON form of `LLMCallData`, or a dead letter of a pipeline. Files may be packed with gzip.
+    Report(Report),
+
+    /// Turns traces and logs of others into records, for `replay` and `report`
+    ///
+    /// Records go to standard output, one a line. What cannot be turned is named on standard error, with file and line.
+    Import(Import),
 
     /// Looks after the directory where a program keeps calls until they are delivered
     #[command(subcommand)]
@@ -304,6 +317,84 @@ pub(crate) struct Replay {
 
     #[command(flatten)]
     pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The files; `-` is standard input
+    #[arg(
+        required_unless_present = "spool",
+        conflicts_with = "spool",
+        value_name = "FILE"
+    )]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Calls that a program keeps in this directory until they are delivered, and its dead letters
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+
+    /// By what: model, provider, name, session, user, tag, environment, release, time, or metadata.KEY. Several make a
+    /// table each
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "model",
+        value_name = "KEY,.."
+    )]
+    pub(crate) by: Vec<Key>,
+
+    /// What comes first, and what is kept where there are more than 1,000
+    #[arg(long, value_enum, default_value_t, value_name = "FIGURE")]
+    pub(crate) sort: Sort,
+
+    /// Only calls that began then or later: 2026-11-23, 2026-11-23T15:04:05Z, or 90m, 24h, 7d ago
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub(crate) since: Option<Moment>,
+
+    /// Only calls that began before
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    pub(crate) until: Option<Moment>,
+
+    /// Prints JSON, for machines
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Prints CSV, a row for each row of the tables
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Writes a page with charts, tables and the slowest, dearest and failed calls with their conversations; readable by
+    /// its owner only
+    #[arg(long, value_name = "OUT")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Fields that are not known are left out, instead of refusing the line
+    #[arg(long)]
+    pub(crate) ignore_unknown: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The files; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// What is in them
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) from: Format,
+}
+
+/// What `import` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Traces in the JSON form of OTLP, with spans of the GenAI conventions or of OpenInference
+    OtlpJson,
+    /// LiteLLM's standard logging payloads, one a line
+    #[value(name = "litellm")]
+    LiteLlm,
+    /// Requests to OpenAI's API with their responses, one pair a line
+    #[value(name = "openai")]
+    OpenAi,
 }
 
 #[derive(Debug, Subcommand)]

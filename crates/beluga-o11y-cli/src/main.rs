@@ -5,11 +5,15 @@ mod backend;
 mod check;
 mod delivery;
 mod human;
+mod identity;
+mod import;
+mod input;
 mod interrupt;
 mod manual;
 mod output;
 mod record;
 mod replay;
+mod report;
 mod runtime;
 mod sandbox;
 mod screen;
@@ -35,6 +39,8 @@ fn run(arguments: Arguments) -> Outcome {
     screen::log(arguments.loudness);
     match &arguments.command {
         Command::Check(check) => check::run(check, arguments.loudness),
+        Command::Import(import) => import::run(import, arguments.loudness),
+        Command::Report(report) => report::run(report, arguments.loudness),
         Command::Replay(replay) => replay::run(replay, arguments.loudness),
         Command::Sandbox(sandbox) => sandbox::run(sandbox, arguments.loudness),
         Command::Send(send) => send::run(send, arguments.loudness),

@@ -10,6 +10,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use console::Term;
+use serde::Serialize;
 use textwrap::WordSplitter;
 
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -124,6 +125,14 @@ pub(crate) fn say(out: &mut dyn Write, text: impl Display) -> io::Result<()> {
         writeln!(out, "{:indent$}{line}", "")?;
         indent = 2;
     }
+    Ok(())
+}
+
+/// JSON on one line.
+pub(crate) fn json_line(out: &mut dyn Write, value: &impl Serialize) -> Outcome {
+    let line = serde_json::to_string(value).map_err(Failure::failed)?;
+    // Content is written as its author wrote it.
+    writeln!(out, "{}", line.replace(['\n', '\r'], " "))?;
     Ok(())
 }
 

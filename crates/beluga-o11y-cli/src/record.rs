@@ -156,15 +156,10 @@ fn read_letter(json: &[u8], ignore_unknown: bool) -> Result<LLMCallData, Problem
 
 /// What is wrong with JSON that is no call.
 fn explain(json: &[u8]) -> Problem {
-    let text = match std::str::from_utf8(json) {
+    let text = match self::json(json) {
         Ok(text) => text,
-        Err(error) => {
-            return Problem::new(format!("not UTF-8 from byte {}", error.valid_up_to() + 1));
-        }
+        Err(problem) => return problem,
     };
-    if let Err(error) = serde_json::from_str::<&RawValue>(text) {
-        return not_json(&error);
-    }
     if !text.trim_start().starts_with('{') {
         let found = found(text.trim_start());
         return Problem::new(format!("expected a JSON object, found {found}"));
@@ -192,7 +187,22 @@ fn explain(json: &[u8]) -> Problem {
     Problem::new("a field stands twice")
 }
 
-fn not_json(error: &serde_json::Error) -> Problem {
+/// Bytes that are JSON, as text.
+///
+/// # Errors
+///
+/// Why they are none.
+pub(crate) fn json(bytes: &[u8]) -> Result<&str, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Problem::new(format!("not UTF-8 from byte {}", error.valid_up_to() + 1))
+    })?;
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(not_json(&error)),
+    }
+}
+
+pub(crate) fn not_json(error: &serde_json::Error) -> Problem {
     let what = error.to_string();
     // Its words, without the place: a line of its own is always the first.
     let words = what.split(" at line ").next().unwrap_or_default();

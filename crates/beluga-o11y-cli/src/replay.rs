@@ -1,13 +1,8 @@
 //! Sends the calls of files.
 
-mod complaints;
-mod identity;
-mod lines;
 mod outlet;
-mod reader;
 mod rejected;
 mod settled;
-mod source;
 mod state;
 
 use std::{
@@ -30,19 +25,17 @@ use indicatif::{HumanCount, ProgressBar};
 use crate::{
     arguments::{Loudness, Replay},
     backend::{self, Backend},
-    human, interrupt,
+    human, identity,
+    input::{self, Checked, Complaints, Event, Line, MAX_LINE_BYTES, Source, Task},
+    interrupt,
     output::{Failure, Outcome, say},
     record::{self, Problem},
     screen,
 };
 
-use complaints::Complaints;
-use lines::{Line, MAX_LINE_BYTES};
 use outlet::{Outlet, Place, Waste};
-use reader::{Event, Task};
 use rejected::Rejected;
-use source::Source;
-use state::{Checked, Memory, Remembered, StateFile};
+use state::{Memory, Remembered, StateFile};
 
 /// How often the bar, the state and the patience are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,24 +48,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const CHECK_EVERY: u64 = 1024;
 
 pub(crate) fn run(arguments: &Replay, loudness: Loudness) -> Outcome {
-    let sources: Vec<_> = arguments
-        .files
-        .iter()
-        .map(|path| Source::new(path))
-        .collect();
-    let inputs = sources
-        .iter()
-        .filter(|source| **source == Source::StandardInput);
-    match inputs.count() {
-        0 => {}
-        _ if arguments.state.is_some() => {
-            return Err(Failure::settings(
-                "--state: standard input cannot be read again; write it to a file",
-            ));
-        }
-        1 => {}
-        _ => return Err(Failure::settings("standard input can be read only once")),
-    }
+    let sources = input::sources(&arguments.files)?;
     if arguments.state.is_some()
         && let Some(pipe) = sources.iter().find(|source| source.is_pipe())
     {
@@ -153,17 +129,11 @@ impl<'a> Run<'a> {
         state: Option<StateFile>,
         memory: Memory,
     ) -> Outcome<Self> {
+        let total_bytes = input::total_bytes(&sources);
         let mut files = Vec::new();
         let mut remembered = Vec::new();
         for source in sources {
-            let path = match &source {
-                Source::StandardInput => "-".to_owned(),
-                Source::File(path) => std::fs::canonicalize(path)
-                    .or_else(|_| std::path::absolute(path))
-                    .unwrap_or_else(|_| path.clone())
-                    .to_string_lossy()
-                    .into_owned(),
-            };
+            let path = source.path();
             let before = memory.files.get(&path).cloned();
             files.push(InFile {
                 source,
@@ -180,7 +150,6 @@ impl<'a> Run<'a> {
             .map(|(file, before)| (file.source.clone(), before.is_none()))
             .collect();
         let rejected = Rejected::new(&anew, arguments.rejected.as_deref());
-        once(&files)?;
         not_read_and_written(&files, &rejected, arguments)?;
         let rejected = Arc::new(Mutex::new(rejected));
         let complaints = Arc::new(Complaints::default());
@@ -201,10 +170,6 @@ impl<'a> Run<'a> {
                 waste,
             )?);
         }
-        let sizes: Option<Vec<_>> = files.iter().map(|file| file.source.size()).collect();
-        let total_bytes = sizes
-            .map(|sizes| sizes.iter().sum::<u64>())
-            .filter(|all| *all > 0);
         let template = match total_bytes {
             Some(_) => "[{bar:24}] {msg}",
             None => "{spinner} {msg}",
@@ -250,7 +215,7 @@ impl<'a> Run<'a> {
         let (tasks, read) = (tasks.collect(), Arc::clone(&self.read_bytes));
         let reader = thread::Builder::new().name("reader".to_owned());
         // It is not waited for: standard input may be silent for ever.
-        if let Err(error) = reader.spawn(move || reader::read(tasks, &read, &sender)) {
+        if let Err(error) = reader.spawn(move || input::read(tasks, &read, &sender)) {
             self.complaints
                 .whole(format_args!("cannot start a thread: {error}"));
             return;
@@ -684,22 +649,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-/// A file that is read twice would be sent twice, and its rejected lines be lost.
-fn once(files: &[InFile]) -> Outcome {
-    let mut seen = BTreeMap::new();
-    for file in files {
-        let name = file.source.name();
-        if let Some(before) = seen.insert(&file.path, name.clone()) {
-            let both = match before == name {
-                true => format!("{name} is named twice"),
-                false => format!("{before} and {name} are the same file"),
-            };
-            return Err(Failure::Settings(format!("{both}; name it once")));
-        }
-    }
-    Ok(())
 }
 
 /// A file of rejected lines that is read as well would be lost, or read for ever; one that is the state, too.

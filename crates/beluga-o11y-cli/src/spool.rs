@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     arguments::{Loudness, Spool, SpoolDead, SpoolFilter, SpoolStatus},
     human,
-    output::{Failure, Outcome, say, table, visible, wrap},
+    output::{Failure, Outcome, json_line, say, table, visible, wrap},
     screen,
 };
 
@@ -162,9 +162,7 @@ fn export(filter: &SpoolFilter) -> Outcome {
             let Some(call) = Files::noted(&mut failed, call) else {
                 continue;
             };
-            let line = serde_json::to_string(&call).map_err(Failure::failed)?;
-            // Content is written as its author wrote it.
-            writeln!(out, "{}", line.replace(['\n', '\r'], " "))?;
+            json_line(&mut out, &call)?;
         }
     }
     out.flush()?;
@@ -183,8 +181,7 @@ fn dead(arguments: &SpoolDead) -> Outcome {
             };
             any = true;
             if arguments.json {
-                let line = serde_json::to_string(&letter).map_err(Failure::failed)?;
-                writeln!(out, "{}", line.replace(['\n', '\r'], " "))?;
+                json_line(&mut out, &letter)?;
                 continue;
             }
             let again = if letter.send_again {

@@ -8,15 +8,14 @@ use std::{
 use beluga_o11y_pipeline::{DeadLetter, Overflow, Oversize, Pipeline};
 
 use super::{
-    TICK,
-    complaints::Complaints,
-    lock,
+    TICK, lock,
     rejected::{self, Rejected},
     state::{Remembered, Share},
 };
 use crate::{
     backend::Backend,
     delivery::{Ledger, Patience, Watched},
+    input::Complaints,
     output::{Failure, Outcome},
 };
 

@@ -11,8 +11,10 @@ use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::source::Source;
-use crate::record::{Object, Problem, RECORD};
+use crate::{
+    input::Source,
+    record::{Object, Problem, RECORD},
+};
 
 /// The most bytes of a line that are copied if it is no JSON.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::settled::Settled;
-use crate::output::{Failure, Outcome};
+use crate::{
+    input::Checked,
+    output::{Failure, Outcome},
+};
 
 const FORMAT: u32 = 1;
 
@@ -41,12 +44,6 @@ pub(crate) struct Remembered {
     pub(crate) checked: Option<Checked>,
     /// By the name and the address of the backend.
     pub(crate) to: BTreeMap<String, Share>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Checked {
-    pub(crate) line: u64,
-    pub(crate) digest: u64,
 }
 
 /// What became of the lines of a file at one backend.

@@ -53,12 +53,20 @@ pub(crate) struct Lines<R> {
     /// How much of the line that is being read was thrown away, since it is too long.
     dropped: u64,
     ended: bool,
+    /// The longest line that is kept.
+    longest: usize,
 }
 
 impl<R: Read> Lines<R> {
     pub(crate) fn new(reader: R) -> Self {
+        Self::up_to(MAX_LINE_BYTES, reader)
+    }
+
+    /// With lines of so many bytes at most.
+    pub(crate) fn up_to(longest: usize, reader: R) -> Self {
         Self {
             reader,
+            longest,
             rest: Vec::new(),
             number: 0,
             digest: Xxh64::new(0),
@@ -123,7 +131,7 @@ impl<R: Read> Lines<R> {
             if !block.lines.is_empty() {
                 break;
             }
-            if block.text.len() - start > MAX_LINE_BYTES {
+            if block.text.len() - start > self.longest {
                 // It may go on for ever.
                 self.digest
                     .update(block.text.get(start..).unwrap_or_default());
@@ -149,7 +157,7 @@ impl<R: Read> Lines<R> {
         self.digest.update(b"\n");
         let ended = !self.ended;
         let bytes = self.dropped + line.len() as u64;
-        let too_long = bytes > MAX_LINE_BYTES as u64;
+        let too_long = bytes > self.longest as u64;
         let first = self.number == 1 && self.dropped == 0;
         let skipped = if first && line.starts_with(b"\xef\xbb\xbf") {
             3

@@ -5,11 +5,19 @@ use std::{
     time::SystemTime,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     lines::{Block, Lines},
     source::{self, Source},
-    state::Checked,
 };
+
+/// A line up to which a file was read, and the digest of all that it held then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Checked {
+    pub(crate) line: u64,
+    pub(crate) digest: u64,
+}
 
 /// A file to read.
 pub(crate) struct Task {

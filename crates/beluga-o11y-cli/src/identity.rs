@@ -24,20 +24,26 @@ pub(crate) fn given(
     if call.has_id() {
         return call;
     }
-    let id = made_id(call.start_time(), key, line, text);
-    call.with_id(id)
-}
-
-/// A UUIDv7 at the call's start, whose random part is made of where the call stands and what is there.
-fn made_id(start: DateTime<Utc>, key: &str, line: u64, text: &[u8]) -> Uuid {
-    let hash = |seed| {
-        let mut hash = Xxh64::new(seed);
-        for part in [
+    let start = call.start_time();
+    call.with_id(made(
+        start,
+        [
             key.as_bytes(),
             b"\0",
             &line.to_le_bytes(),
             text.trim_ascii(),
-        ] {
+        ],
+    ))
+}
+
+/// A UUIDv7 at the call's start, whose random part is made of what tells the call from others.
+pub(crate) fn made<'a>(
+    start: DateTime<Utc>,
+    parts: impl IntoIterator<Item = &'a [u8]> + Clone,
+) -> Uuid {
+    let hash = |seed| {
+        let mut hash = Xxh64::new(seed);
+        for part in parts.clone() {
             hash.update(part);
         }
         hash.digest().to_le_bytes()

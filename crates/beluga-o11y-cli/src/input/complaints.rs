@@ -4,12 +4,11 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use super::lock;
 use crate::screen;
 
 /// How many bad lines of a file are shown; the rest is counted.
@@ -28,7 +27,7 @@ impl Complaints {
     /// About a line. The first ones of a file are shown.
     pub(crate) fn line(&self, source: &str, line: u64, problem: impl Display) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let mut shown = lock(&self.shown);
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = shown.entry(source.to_owned()).or_default();
         if *shown < MAX_COMPLAINTS {
             *shown += 1;

@@ -59,6 +59,18 @@ impl Source {
         }
     }
 
+    /// By which it is told from others, whatever it is called.
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::StandardInput => "-".to_owned(),
+            Self::File(path) => std::fs::canonicalize(path)
+                .or_else(|_| std::path::absolute(path))
+                .unwrap_or_else(|_| path.clone())
+                .to_string_lossy()
+                .into_owned(),
+        }
+    }
+
     /// The name by which ids of records without one are made: that of the file without its folder, and without `.gz`, so that
     /// neither moving nor packing it makes other records of them.
     pub(crate) fn key(&self) -> String {
