@@ -15,9 +15,8 @@ pub(crate) fn given(
 ) -> LLMCallData {
     let call = match modified {
         Some(ended) if !call.has_start_time() => {
-            let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
-            let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
-            call.with_start_time(start.unwrap_or(ended))
+            let start = start(&call, ended);
+            call.with_start_time(start)
         }
         _ => call,
     };
@@ -34,6 +33,13 @@ pub(crate) fn given(
             text.trim_ascii(),
         ],
     ))
+}
+
+/// When a call began that ended then.
+pub(crate) fn start(call: &LLMCallData, ended: DateTime<Utc>) -> DateTime<Utc> {
+    let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
+    let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
+    start.unwrap_or(ended)
 }
 
 /// A UUIDv7 at the call's start, whose random part is made of what tells the call from others.

@@ -7,7 +7,7 @@ mod reader;
 mod source;
 
 pub(crate) use complaints::Complaints;
-pub(crate) use lines::{Block, Line, Lines, MAX_LINE_BYTES};
+pub(crate) use lines::{Line, Lines, MAX_LINE_BYTES};
 pub(crate) use progress::Progress;
 pub(crate) use reader::{Checked, Event, Task, read};
 pub(crate) use source::{Source, problem};

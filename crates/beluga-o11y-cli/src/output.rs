@@ -8,7 +8,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
 use console::Term;
 use serde::Serialize;
 use textwrap::WordSplitter;
@@ -137,7 +137,7 @@ pub(crate) fn json_line(out: &mut dyn Write, value: &impl Serialize) -> Outcome 
 }
 
 /// A table without lines, as wide as the terminal at most.
-pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+pub(crate) fn table(header: impl IntoIterator<Item = impl Into<Cell>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(match width() {
@@ -147,7 +147,12 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     if let Some(width) = width() {
         table.set_width(u16::try_from(width.saturating_sub(2)).unwrap_or(u16::MAX));
     }
-    table.set_header(header);
+    table.set_header(
+        header
+            .into_iter()
+            .map(Into::<Cell>::into)
+            .collect::<Vec<_>>(),
+    );
     table
 }
 

@@ -95,7 +95,10 @@ pub(crate) fn short(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_BYTES {
         return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(MAX_BYTES);
+    let end = (0..=MAX_BYTES)
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     let begin = text.get(..end).unwrap_or_default();
     Cow::Owned(format!(
         "{begin}… ({:08x})",

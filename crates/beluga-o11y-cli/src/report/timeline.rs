@@ -1,0 +1,248 @@
+//! Calls over time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::figures::{Facts, Figures, Sums, usd};
+
+/// So many buckets with calls, at most; where there are more, each takes a longer time.
+pub(crate) const MAX_BUCKETS: usize = 400;
+/// In the charts, so many models have a colour of their own.
+const MAX_MODELS: usize = 7;
+/// So many models are told from others, over time.
+const MAX_KNOWN_MODELS: usize = 1_000;
+const DAY: i64 = 24 * 60 * 60;
+/// How long a bucket may take, in seconds, and what that is called. Each is a multiple of the one before.
+const WIDTHS: &[(i64, &str)] = &[
+    (1, "1s"),
+    (10, "10s"),
+    (60, "1min"),
+    (300, "5min"),
+    (900, "15min"),
+    (3_600, "1h"),
+    (6 * 3_600, "6h"),
+    (DAY, "1d"),
+    (7 * DAY, "7d"),
+    (28 * DAY, "28d"),
+    (364 * DAY, "364d"),
+    (364 * DAY * 64, "64y"),
+    (364 * DAY * 64 * 64, "4096y"),
+];
+/// The first Monday after 1970-01-01, with which weeks begin.
+const MONDAY: i64 = 4 * DAY;
+
+/// The sums of each bucket, by when calls began.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// Which of the widths.
+    width: usize,
+    buckets: BTreeMap<i64, Bucket>,
+    /// Models, by number; only where a page wants them.
+    models: Option<HashMap<Box<str>, usize>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    sums: Sums,
+    /// By number of the model.
+    models: BTreeMap<usize, Share>,
+}
+
+/// What a model has of a bucket.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    calls: u64,
+    errors: u64,
+    cost: Option<u128>,
+    tokens: Option<u64>,
+}
+
+impl Share {
+    fn merge(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        if let Some(cost) = other.cost {
+            self.cost = Some(self.cost.unwrap_or(0).saturating_add(cost));
+        }
+        if let Some(tokens) = other.tokens {
+            self.tokens = Some(self.tokens.unwrap_or(0).saturating_add(tokens));
+        }
+    }
+}
+
+/// The table over time.
+#[derive(Debug, Serialize)]
+pub(crate) struct Over {
+    pub(crate) every: &'static str,
+    pub(crate) every_seconds: i64,
+    /// Only those in which calls began.
+    pub(crate) rows: Vec<Interval>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Interval {
+    pub(crate) start: String,
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+}
+
+/// What each model has of each bucket.
+#[derive(Debug, Serialize)]
+pub(crate) struct Models {
+    /// All that have no name here are the last one, if there are any.
+    names: Vec<Option<String>>,
+    rows: Vec<Vec<Option<Part>>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Part {
+    calls: u64,
+    errors: u64,
+    cost: Option<f64>,
+    tokens: Option<u64>,
+}
+
+impl Timeline {
+    pub(crate) fn new(with_models: bool) -> Self {
+        Self {
+            width: 0,
+            buckets: BTreeMap::new(),
+            models: with_models.then(HashMap::new),
+        }
+    }
+
+    pub(crate) fn add(&mut self, start: DateTime<Utc>, model: &str, facts: &Facts) {
+        let model = self.models.as_mut().map(|models| number(models, model));
+        let seconds = start.timestamp();
+        let bucket = self.buckets.entry(begin(seconds, self.width)).or_default();
+        bucket.sums.add(facts);
+        if let Some(model) = model {
+            bucket.models.entry(model).or_default().merge(Share {
+                calls: 1,
+                errors: u64::from(facts.failed),
+                cost: facts.cost,
+                tokens: facts.tokens(),
+            });
+        }
+        self.widen(MAX_BUCKETS);
+    }
+
+    /// Until there are so many buckets at most.
+    fn widen(&mut self, most: usize) {
+        while self.buckets.len() > most && self.width + 1 < WIDTHS.len() {
+            self.width += 1;
+            for (start, bucket) in std::mem::take(&mut self.buckets) {
+                let wider = self.buckets.entry(begin(start, self.width)).or_default();
+                wider.sums.merge(&bucket.sums);
+                for (model, share) in bucket.models {
+                    wider.models.entry(model).or_default().merge(share);
+                }
+            }
+        }
+    }
+
+    /// In so many rows at most.
+    pub(crate) fn over(&mut self, most: usize) -> Over {
+        self.widen(most);
+        let (seconds, name) = WIDTHS.get(self.width).copied().unwrap_or((1, "1s"));
+        Over {
+            every: name,
+            every_seconds: seconds,
+            rows: self
+                .buckets
+                .iter()
+                .map(|(start, bucket)| Interval {
+                    start: time(DateTime::from_timestamp(*start, 0).unwrap_or_default()),
+                    figures: bucket.sums.figures(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The dearest models, and all others as one.
+    pub(crate) fn models(&self) -> Models {
+        let mut totals: BTreeMap<usize, Share> = BTreeMap::new();
+        for bucket in self.buckets.values() {
+            for (model, share) in &bucket.models {
+                totals.entry(*model).or_default().merge(*share);
+            }
+        }
+        let names: HashMap<usize, &str> = self
+            .models
+            .iter()
+            .flatten()
+            .map(|(name, number)| (*number, &**name))
+            .collect();
+        let mut ranked: Vec<_> = totals
+            .into_iter()
+            .filter_map(|(model, share)| Some((*names.get(&model)?, model, share)))
+            .collect();
+        ranked.sort_by(|(a_name, _, a), (b_name, _, b)| {
+            let dearer = b.cost.cmp(&a.cost).then(b.tokens.cmp(&a.tokens));
+            dearer.then(b.calls.cmp(&a.calls)).then(a_name.cmp(b_name))
+        });
+        ranked.truncate(MAX_MODELS);
+        let shown: HashMap<usize, usize> = ranked
+            .iter()
+            .enumerate()
+            .map(|(place, (_, model, _))| (*model, place))
+            .collect();
+        let mut any_other = false;
+        let mut rows = Vec::new();
+        for bucket in self.buckets.values() {
+            let mut parts = vec![None; ranked.len() + 1];
+            for (model, share) in &bucket.models {
+                let place = shown.get(model).copied();
+                any_other |= place.is_none();
+                if let Some(part) = parts.get_mut(place.unwrap_or(ranked.len())) {
+                    part.get_or_insert_with(Share::default).merge(*share);
+                }
+            }
+            rows.push(parts);
+        }
+        let columns = ranked.len() + usize::from(any_other);
+        let names = ranked.iter().map(|(name, ..)| Some((*name).to_owned()));
+        let names = names.chain(any_other.then_some(None)).collect();
+        let part = |share: Share| Part {
+            calls: share.calls,
+            errors: share.errors,
+            cost: share.cost.map(usd),
+            tokens: share.tokens,
+        };
+        Models {
+            names,
+            rows: rows
+                .into_iter()
+                .map(|parts| {
+                    let parts = parts.into_iter().take(columns);
+                    parts.map(|share| share.map(part)).collect()
+                })
+                .collect(),
+        }
+    }
+}
+
+/// When the bucket begins in which a time falls.
+fn begin(seconds: i64, width: usize) -> i64 {
+    let (width, _) = WIDTHS.get(width).copied().unwrap_or((1, ""));
+    let offset = if width > DAY { MONDAY } else { 0 };
+    (seconds - offset).div_euclid(width) * width + offset
+}
+
+/// The number of a model. Those that come when many are known are not told from one another.
+fn number(models: &mut HashMap<Box<str>, usize>, name: &str) -> usize {
+    if let Some(number) = models.get(name) {
+        return *number;
+    }
+    let number = models.len();
+    if number < MAX_KNOWN_MODELS {
+        models.insert(name.into(), number);
+    }
+    number
+}
+
+pub(crate) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
