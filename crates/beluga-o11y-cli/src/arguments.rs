@@ -338,7 +338,7 @@ pub(crate) struct Report {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "model",
+        default_value = "model,time",
         value_name = "KEY,.."
     )]
     pub(crate) by: Vec<Key>,

@@ -1,5 +1,7 @@
 //! Ids and starts for calls that have none of their own: the same in every run.
 
+use std::time::Duration;
+
 use beluga_o11y::LLMCallData;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -15,7 +17,7 @@ pub(crate) fn given(
 ) -> LLMCallData {
     let call = match modified {
         Some(ended) if !call.has_start_time() => {
-            let start = start(&call, ended);
+            let start = start(call.duration, ended);
             call.with_start_time(start)
         }
         _ => call,
@@ -35,9 +37,9 @@ pub(crate) fn given(
     ))
 }
 
-/// When a call began that ended then.
-pub(crate) fn start(call: &LLMCallData, ended: DateTime<Utc>) -> DateTime<Utc> {
-    let duration = TimeDelta::from_std(call.duration.unwrap_or_default()).ok();
+/// When a call began that took so long and ended then.
+pub(crate) fn start(duration: Option<Duration>, ended: DateTime<Utc>) -> DateTime<Utc> {
+    let duration = TimeDelta::from_std(duration.unwrap_or_default()).ok();
     let start = duration.and_then(|duration| ended.checked_sub_signed(duration));
     start.unwrap_or(ended)
 }

@@ -9,6 +9,7 @@ mod key;
 mod moment;
 mod page;
 mod picks;
+mod row;
 mod summary;
 mod table;
 mod timeline;
@@ -33,7 +34,13 @@ use crate::{
     screen,
 };
 
+use picks::Place;
+use row::Row;
 use summary::{Origin, Summary};
+use timeline::MAX_BUCKETS;
+
+/// In a terminal: the days of a month.
+const MAX_ROWS_OVER_TIME: usize = 31;
 
 pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     let sources = input::sources(&arguments.files)?;
@@ -61,7 +68,12 @@ pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     };
     progress.end();
 
-    let (data, details) = summary.data(names);
+    let read_by_people = !arguments.json && !arguments.csv && arguments.html.is_none();
+    let most_buckets = match read_by_people {
+        true => MAX_ROWS_OVER_TIME,
+        false => MAX_BUCKETS,
+    };
+    let (data, details) = summary.data(names, most_buckets);
     if let (Some(path), Some(details)) = (&arguments.html, &details) {
         page::write(path, &data, details)?;
     }
@@ -71,7 +83,7 @@ pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
         writeln!(out)?;
     } else if arguments.csv {
         csv::write(&mut out, &data, &arguments.by)?;
-    } else if arguments.html.is_none() {
+    } else if read_by_people {
         table::write(&mut out, &data, &arguments.by)?;
     } else if let Some(path) = &arguments.html
         && !loudness.quiet
@@ -118,7 +130,17 @@ fn spool(
         let mut add = |call: Result<Option<LLMCallData>, SpoolError>| match call {
             Ok(Some(call)) => {
                 if seen.insert(call.id()) {
-                    summary.add(&call, &Origin::spool(&name));
+                    let place = Place {
+                        source: &name,
+                        line: None,
+                    };
+                    // They have a start and an id.
+                    let origin = Origin {
+                        place,
+                        modified: None,
+                    };
+                    let row = Row::of(call.clone());
+                    summary.add(&row, &origin, || Some(call));
                     progress.at(summary.calls());
                 }
             }

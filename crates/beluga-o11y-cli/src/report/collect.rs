@@ -10,13 +10,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use beluga_o11y::LLMCallData;
+use chrono::DateTime;
 
 use super::{
     picks::Place,
+    row::{self, Row},
     summary::{Origin, Summary},
 };
 use crate::{
+    identity,
     input::{self, Complaints, Event, Line, MAX_LINE_BYTES, Progress, Source, Task},
     record::{self, Problem},
 };
@@ -56,7 +58,8 @@ pub(crate) fn files(
     let threads = thread::available_parallelism().map_or(2, usize::from);
     let read = &progress.read.clone();
     thread::scope(|scope| {
-        scope.spawn(|| input::read(tasks, read, &sender));
+        // The sender goes with it: its end is that of the events.
+        scope.spawn(move || input::read(tasks, read, &sender));
         let parsers: Vec<_> = (0..threads.clamp(1, MAX_THREADS))
             .map(|_| scope.spawn(|| files.parse()))
             .collect();
@@ -93,7 +96,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A line, and what it is; nothing if it is empty.
-type Parsed<'a> = (Line, &'a [u8], Result<LLMCallData, Problem>);
+type Parsed<'a> = (Line, &'a [u8], Result<Row<'a>, Problem>);
 
 impl Files<'_> {
     fn parse(&self) {
@@ -137,7 +140,7 @@ impl Files<'_> {
         if text.trim_ascii().is_empty() {
             return None;
         }
-        Some((line, text, record::read(text, self.ignore_unknown)))
+        Some((line, text, row::read(text, self.ignore_unknown)))
     }
 
     fn add(&self, turn: &mut Turn, event: &Event, parsed: &[Parsed<'_>]) {
@@ -158,18 +161,17 @@ impl Files<'_> {
                 let modified = turn.modified.get(*file).copied().flatten();
                 for (line, text, call) in parsed {
                     match call {
-                        Ok(call) => turn.summary.add(
-                            call,
-                            &Origin {
-                                place: Place {
-                                    source: name(file),
-                                    line: Some(line.number),
-                                },
-                                key,
-                                modified,
-                                text,
-                            },
-                        ),
+                        Ok(call) => {
+                            let place = Place {
+                                source: name(file),
+                                line: Some(line.number),
+                            };
+                            turn.summary.add(call, &Origin { place, modified }, || {
+                                let call = record::read(text, self.ignore_unknown).ok()?;
+                                let modified = modified.map(DateTime::from);
+                                Some(identity::given(call, modified, key, line.number, text))
+                            });
+                        }
                         Err(problem) => {
                             turn.summary.unreadable += 1;
                             self.complaints.line(name(file), line.number, problem);

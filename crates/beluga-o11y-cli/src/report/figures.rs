@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use beluga_o11y::LLMCallData;
+use beluga_o11y::{LLMCallData, Usage};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ const FEW: usize = 128;
 const SIGNIFICANT_DIGITS: u8 = 2;
 
 /// What counts of a call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) failed: bool,
     input_tokens: Option<u64>,
@@ -31,19 +31,30 @@ pub(crate) struct Facts {
 
 impl Facts {
     pub(crate) fn of(call: &LLMCallData) -> Self {
+        let failed = call.error.as_ref().is_some_and(|error| !error.is_empty());
+        let first_token = call.time_to_first_token;
+        Self::new(failed, &call.usage, call.cost, call.duration, first_token)
+    }
+
+    pub(crate) fn new(
+        failed: bool,
+        usage: &Usage,
+        cost: Option<f64>,
+        duration: Option<Duration>,
+        time_to_first_token: Option<Duration>,
+    ) -> Self {
         let micros =
             |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(i64::MAX as u64);
-        let usage = &call.usage;
         Self {
-            failed: call.error.as_ref().is_some_and(|error| !error.is_empty()),
+            failed,
             input_tokens: usage.input_tokens,
             cache_read_tokens: usage.cache_read_tokens,
             cache_write_tokens: usage.cache_write_tokens,
             output_tokens: usage.output_tokens,
             reasoning_tokens: usage.reasoning_tokens,
-            cost: call.cost.map(|usd| (usd * UNITS_PER_USD).round() as u128),
-            duration: call.duration.map(micros),
-            time_to_first_token: call.time_to_first_token.map(micros),
+            cost: cost.map(|usd| (usd * UNITS_PER_USD).round() as u128),
+            duration: duration.map(micros),
+            time_to_first_token: time_to_first_token.map(micros),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use beluga_o11y::LLMCallData;
 use serde::Serialize;
 
 use super::{
     Key, Sort,
-    figures::{Facts, Figures, Sums},
+    figures::{Figures, Sums},
     key::short,
+    row::Row,
 };
 
 /// So many values are shown; all others together are one row.
@@ -37,12 +37,12 @@ pub(crate) struct Table {
     pub(crate) values: Option<usize>,
     /// There were too many values to keep: rows may lack calls, which are among the others.
     pub(crate) approximate: bool,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<TableRow>,
     pub(crate) other: Option<Figures>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct TableRow {
     pub(crate) value: Option<String>,
     #[serde(flatten)]
     pub(crate) figures: Figures,
@@ -60,7 +60,8 @@ impl Groups {
         }
     }
 
-    pub(crate) fn add(&mut self, call: &LLMCallData, facts: &Facts) {
+    pub(crate) fn add(&mut self, call: &Row<'_>) {
+        let facts = &call.facts;
         if self.key != Key::Tag {
             return match self.key.value(call) {
                 Some(value) => self.value(&value).add(facts),
@@ -139,7 +140,7 @@ impl Groups {
             approximate: self.approximate,
             rows: rows
                 .into_iter()
-                .map(|(value, sums)| Row {
+                .map(|(value, sums)| TableRow {
                     value,
                     figures: sums.figures(),
                 })

@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use beluga_o11y::LLMCallData;
 use clap::ValueEnum;
 use xxhash_rust::xxh64::xxh64;
+
+use super::row::Row;
 
 /// A field of the record, or a key of its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,29 +64,33 @@ impl fmt::Display for Key {
 
 impl Key {
     /// What a call has there, cut if it is long; tags are several.
-    pub(crate) fn value<'a>(&self, call: &'a LLMCallData) -> Option<Cow<'a, str>> {
+    pub(crate) fn value<'a>(&self, row: &'a Row<'_>) -> Option<Cow<'a, str>> {
         let text = match self {
-            Self::Model => Some(call.model.as_str()),
-            Self::Provider => Some(call.provider.as_str()),
-            Self::Name => call.name.as_deref(),
-            Self::Session => call.session_id.as_deref(),
-            Self::User => call.user_id.as_deref(),
-            Self::Environment => call.environment.as_deref(),
-            Self::Release => call.release.as_deref(),
+            Self::Model => Some(&row.model),
+            Self::Provider => Some(&row.provider),
+            Self::Name => row.name.as_ref(),
+            Self::Session => row.session.as_ref(),
+            Self::User => row.user.as_ref(),
+            Self::Environment => row.environment.as_ref(),
+            Self::Release => row.release.as_ref(),
             Self::Metadata(name) => {
-                let json = call.metadata.get(name)?;
-                return match json.as_str() {
-                    "null" => None,
-                    text if text.starts_with('"') => json
-                        .read::<String>()
-                        .ok()
-                        .map(|text| Cow::Owned(short(&text).into_owned())),
+                return match &**row.metadata.get(name.as_str())? {
+                    "null" | "\"\"" => None,
+                    text if text.starts_with('"') => {
+                        // Half a character, such as a text has that was cut, is no text for serde_json.
+                        let read: Option<String> = serde_json::from_str(text).ok();
+                        Some(
+                            short(&read.unwrap_or_else(|| text.to_owned()))
+                                .into_owned()
+                                .into(),
+                        )
+                    }
                     text => Some(short(text)),
                 };
             }
             Self::Tag | Self::Time => None,
         };
-        text.filter(|text| !text.is_empty()).map(short)
+        text.filter(|text| !text.is_empty()).map(|text| short(text))
     }
 }
 

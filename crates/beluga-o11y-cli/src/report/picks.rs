@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use super::{
     conversation::{Said, conversation, cut, json_text},
     figures::{Facts, usd},
+    row::Row,
     timeline::time,
 };
 
@@ -148,27 +149,30 @@ fn each<S: Serializer>(calls: &[Arc<Shown>], serializer: S) -> Result<S::Ok, S::
 }
 
 impl Picks {
-    /// Shows the call to each list. One without an id gets that which `identify` makes.
+    /// Shows a call to each list; `read` gives all of it, with an id.
     pub(crate) fn add(
         &mut self,
-        call: &LLMCallData,
+        row: &Row<'_>,
         start: DateTime<Utc>,
-        facts: &Facts,
         place: Place<'_>,
-        identify: impl FnOnce(LLMCallData) -> LLMCallData,
+        read: impl FnOnce() -> Option<LLMCallData>,
     ) {
         self.seen += 1;
-        let slow = call.duration.map(|duration| duration.as_nanos() as i128);
+        let slow = row.duration.map(|duration| duration.as_nanos() as i128);
         let slow = slow.filter(|rank| self.slowest.wants(*rank));
-        let dear = facts.cost.and_then(|cost| i128::try_from(cost).ok());
+        let dear = row.facts.cost.and_then(|cost| i128::try_from(cost).ok());
         let dear = dear.filter(|rank| *rank > 0 && self.dearest.wants(*rank));
         // The latest first.
-        let failed = facts.failed.then(|| i128::from(start.timestamp_micros()));
+        let failed = row.facts.failed;
+        let failed = failed.then(|| i128::from(start.timestamp_micros()));
         let failed = failed.filter(|rank| self.failed.wants(*rank));
         if slow.is_none() && dear.is_none() && failed.is_none() {
             return;
         }
-        let call = Arc::new(Shown::of(&identify(call.clone()), facts, place));
+        let Some(call) = read() else {
+            return;
+        };
+        let call = Arc::new(Shown::of(&call, &row.facts, place));
         for (best, rank) in [
             (&mut self.slowest, slow),
             (&mut self.dearest, dear),

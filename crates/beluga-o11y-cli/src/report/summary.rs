@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use super::{
     Key,
-    figures::{Facts, Figures, Sums},
+    figures::{Figures, Sums},
     groups::{Groups, Table},
     picks::{Calls, Picks, Place},
-    timeline::{MAX_BUCKETS, Models, Over, Timeline, time},
+    row::Row,
+    timeline::{Models, Over, Timeline, time},
 };
 use crate::{arguments::Report, identity};
 
@@ -32,27 +33,11 @@ pub(crate) struct Summary {
 }
 
 /// Where a call was read.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) place: Place<'a>,
-    /// By which it gets an id if it has none, and when it ended if it does not say when it began.
-    pub(crate) key: &'a str,
+    /// When it ended, as far as anybody knows, if it does not say when it began.
     pub(crate) modified: Option<SystemTime>,
-    pub(crate) text: &'a [u8],
-}
-
-impl<'a> Origin<'a> {
-    /// One that has a start and an id, in a file of a spool.
-    pub(crate) fn spool(file: &'a str) -> Self {
-        Self {
-            place: Place {
-                source: file,
-                line: None,
-            },
-            key: "",
-            modified: None,
-            text: &[],
-        }
-    }
 }
 
 /// What is known when all was read.
@@ -100,12 +85,17 @@ impl Summary {
         self.total.calls
     }
 
-    pub(crate) fn add(&mut self, call: &LLMCallData, origin: &Origin<'_>) {
-        let modified = origin.modified.map(DateTime::<Utc>::from);
-        let start = match modified {
-            Some(ended) if !call.has_start_time() => identity::start(call, ended),
-            _ => call.start_time(),
-        };
+    /// Adds a call; `read` gives all of it, if it is to be shown.
+    pub(crate) fn add(
+        &mut self,
+        row: &Row<'_>,
+        origin: &Origin<'_>,
+        read: impl FnOnce() -> Option<LLMCallData>,
+    ) {
+        let ended = origin.modified.map_or_else(Utc::now, DateTime::from);
+        let start = row
+            .start
+            .unwrap_or_else(|| identity::start(row.duration, ended));
         if self.since.is_some_and(|since| start < since)
             || self.until.is_some_and(|until| start >= until)
         {
@@ -115,23 +105,23 @@ impl Summary {
             None => Some((start, start)),
             Some((first, last)) => Some((first.min(start), last.max(start))),
         };
-        let facts = Facts::of(call);
-        self.total.add(&facts);
+        self.total.add(&row.facts);
         for groups in &mut self.groups {
-            groups.add(call, &facts);
+            groups.add(row);
         }
-        self.timeline.add(start, &call.model, &facts);
+        self.timeline.add(start, &row.model, &row.facts);
         if let Some(picks) = &mut self.picks {
-            let line = origin.place.line.unwrap_or_default();
-            picks.add(call, start, &facts, origin.place, |call| {
-                identity::given(call, modified, origin.key, line, origin.text)
-            });
+            picks.add(row, start, origin.place, read);
         }
     }
 
-    /// What all that was added comes to.
-    pub(crate) fn data(mut self, sources: Vec<String>) -> (Data, Option<Details>) {
-        let over = self.timeline.over(MAX_BUCKETS);
+    /// What all that was added comes to, over so many intervals of time at most.
+    pub(crate) fn data(
+        mut self,
+        sources: Vec<String>,
+        most_buckets: usize,
+    ) -> (Data, Option<Details>) {
+        let over = self.timeline.over(most_buckets);
         let data = Data {
             version: env!("CARGO_PKG_VERSION"),
             sources,

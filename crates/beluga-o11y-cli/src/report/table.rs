@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     human,
-    output::{BOLD, say, table, trimmed, visible},
+    output::{say, table, trimmed, visible},
 };
 
 /// As many columns as there are figures, and what they are of.
@@ -82,11 +82,7 @@ fn head(out: &mut dyn Write, data: &Data) -> io::Result<()> {
     };
     say(
         out,
-        format_args!(
-            "{BOLD}{sources}{BOLD:#}, {} to {} UTC",
-            start(first, 1),
-            start(last, 1)
-        ),
+        format_args!("{sources}, {} to {} UTC", start(first, 1), start(last, 1)),
     )?;
     let mut line = human::count(total.calls, "call");
     if total.errors > 0 {

@@ -11,6 +11,7 @@ mod check;
 mod docs;
 mod manual;
 mod replay;
+mod report;
 mod resume;
 mod sandbox;
 mod send;
