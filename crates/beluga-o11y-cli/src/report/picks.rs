@@ -230,7 +230,7 @@ impl Shown {
                 .as_ref()
                 .map(|trace| text(trace, MAX_TRACE_CHARS)),
         };
-        let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+        let millis = |duration: std::time::Duration| duration.as_nanos() as f64 / 1e6;
         let (conversation, messages_left_out) = conversation(call);
         let metadata: BTreeMap<_, _> = call
             .metadata

@@ -1,0 +1,353 @@
+// Opens pages of `report --html` in Chromium and looks at what is there: `look.mjs CHROMIUM DIRECTORY KIND...`. The
+// directory has KIND.html and KIND.json, which says what must be shown. Exits with 1 if anything is not as it should be.
+import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+
+const [executablePath, directory, ...kinds] = process.argv.slice(2);
+const screenshots = process.env.BELUGA_O11Y_SCREENSHOTS;
+if (screenshots) mkdirSync(screenshots, { recursive: true });
+
+let where = "";
+let failures = 0;
+let checks = 0;
+function check(good, what) {
+  checks += 1;
+  if (good) return;
+  failures += 1;
+  console.error(`   ${where}: ${what}`);
+}
+function same(is, should, what) {
+  const [one, two] = [JSON.stringify(is), JSON.stringify(should)];
+  const brief = (text) => (text && text.length > 300 ? `${text.slice(0, 300)}…` : text);
+  check(one === two, `${what}: ${brief(one)}, not ${brief(two)}`);
+}
+
+const grouped = (value) => value.toLocaleString("en");
+const number = (text) => Number(text.replace(/[^0-9.-]/g, ""));
+
+// How a page writes what cannot be seen. Not the page's own way to find it: a list of what the hostile calls have.
+const ACTING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\u{e0000}-\u{e007f}]/gu;
+const visible = (text) =>
+  text.replaceAll("\r\n", "\n").replace(ACTING, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
+
+/** What is in the page that only content could have brought there. */
+const strangers = () => {
+  const names = [...document.querySelectorAll("*")].flatMap((element) => {
+    const on = element.getAttributeNames().filter((name) => name.startsWith("on") || name === "href" && element.tagName !== "LINK");
+    return on.map((name) => `${element.tagName} ${name}`);
+  });
+  const tags = document.querySelectorAll("img, image, iframe, object, embed, base, form, a, link:not([rel=icon]), textarea, use");
+  return { hacked: String(window.hacked), scripts: document.querySelectorAll("script").length, names, tags: [...tags].map((tag) => tag.tagName) };
+};
+
+/** All text that somebody sees, and all that is said in attributes. */
+const said = () => {
+  const attributes = [...document.querySelectorAll("[title], [aria-label]")];
+  return [...document.querySelectorAll("title, header, main, footer, dialog, #tip")].map((part) => part.textContent)
+    .concat(attributes.map((element) => `${element.getAttribute("title")} ${element.getAttribute("aria-label")}`)).join(" ");
+};
+
+/** Texts with less contrast to what is behind them than 4.5. */
+const pale = () => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const found = new Map();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("script")) continue;
+    let behind = element;
+    while (behind && rgba(getComputedStyle(behind).backgroundColor)[3] < 255) behind = behind.parentElement;
+    const style = getComputedStyle(element);
+    const front = light(rgba(element.closest("svg") ? style.fill : style.color));
+    const back = light(rgba(behind ? getComputedStyle(behind).backgroundColor : "#fff"));
+    const contrast = (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
+    if (contrast < 4.5) found.set(`${element.tagName}.${element.getAttribute("class")}`, contrast.toFixed(2));
+  }
+  return [...found].map((one) => one.join(" "));
+};
+
+/** The columns of the table that is seen in a section, as texts. */
+const rows = (page, section) =>
+  page.$$eval(`${section} .panel:not([hidden]) tbody tr`, (lines) => lines.map((line) => [...line.children].map((cell) => cell.textContent)));
+
+async function cards(page, expected) {
+  const value = (id) => page.textContent(`[data-card=${id}] .value`);
+  same(await value("calls"), grouped(expected.calls), "calls");
+  same(await value("errors"), grouped(expected.errors), "errors");
+  const cost = expected.calls_with_cost ? `$${expected.cost.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}` : "–";
+  same(await value("cost"), cost, "cost");
+  const text = await page.textContent("[data-card=cost]");
+  const partly = expected.calls_with_cost > 0 && expected.calls_with_cost < expected.calls;
+  same(text.includes(`known for ${grouped(expected.calls_with_cost)} of ${grouped(expected.calls)} calls`), partly, "the cost is known for some");
+  for (const id of ["input", "output"]) {
+    same(await page.getAttribute(`[data-card=${id}] .value span`, "title"), expected[id] ? grouped(expected[id]) : "–", `tokens ${id}`);
+  }
+}
+
+async function charts(page, expected, width) {
+  const marks = (id) => page.$$eval(`#${id} .mark`, (all) => all.filter((mark) => mark.getBBox().height + mark.getBBox().width > 0).length);
+  const has = { cost: expected.calls_with_cost > 0, tokens: expected.input > 0, latency: true, errors: expected.errors > 0 };
+  for (const [id, any] of Object.entries(has)) {
+    same((await marks(`chart-${id}`)) > 0, any, `the chart of ${id} has something`);
+    same((await marks(`bars-${id}`)) > 0, any, `the bars of ${id} have something`);
+    if (!any) check(/^No call /.test(await page.textContent(`#chart-${id} .nothing`)), `the chart of ${id} says that there is nothing`);
+  }
+
+  // Every bucket is read with the keyboard. Together they have all calls and all errors.
+  const plot = page.locator("#chart-latency .plot");
+  const read = async () => page.textContent("#tip");
+  await plot.focus();
+  await page.keyboard.press("Home");
+  const sums = await page.evaluate(() => {
+    const plot = document.querySelector("#chart-latency .plot");
+    const titles = new Set();
+    let calls = 0;
+    for (;;) {
+      const tip = document.getElementById("tip");
+      const title = tip.querySelector(".when").textContent;
+      if (titles.has(title)) return { calls, hidden: tip.hidden };
+      titles.add(title);
+      const row = [...tip.querySelectorAll(".row")].find((one) => one.children[1].textContent === "calls");
+      calls += Number(row.children[2].textContent.replaceAll(",", ""));
+      plot.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+    }
+  });
+  same(sums, { calls: expected.calls, hidden: false }, "calls in all tooltips");
+  await page.keyboard.press("Escape");
+  check(await page.locator("#tip").isHidden(), "Escape hides the tooltip");
+  const box = await plot.boundingBox();
+  await plot.hover({ position: { x: box.width * 0.6, y: box.height / 2 } });
+  check(/p50.+calls/.test(await read()), "a tooltip for the mouse");
+  const tip = await page.locator("#tip").boundingBox();
+  check(tip.x >= 0 && tip.x + tip.width <= width, `the tooltip is inside: ${JSON.stringify(tip)}`);
+  await page.mouse.move(1, 1);
+
+  // The lengths of bars are as the costs of the models.
+  if (has.cost && !expected.hostilePage) {
+    const bars = await page.$$eval("#bars-cost .bar", (all) =>
+      all.map((bar) => [bar.querySelector(".name").textContent, bar.querySelector(".mark").getBoundingClientRect().width]));
+    const longest = Math.max(...Object.values(expected.models).map(({ cost }) => cost));
+    const full = Math.max(...bars.map(([, length]) => length));
+    for (const [name, length] of bars) {
+      const should = expected.models[name].cost / longest;
+      check(Math.abs(length / full - should) < 0.01, `the bar of ${name} is ${length / full}, not ${should}`);
+    }
+  }
+}
+
+async function gaps(page) {
+  const { broken, widest, usual } = await page.evaluate(() => {
+    const starts = [...document.querySelectorAll("#chart-cost .mark")].flatMap((mark) => [...mark.getAttribute("d").matchAll(/M([\d.]+) /g)].map((one) => Number(one[1])));
+    const places = [...new Set(starts)].sort((a, b) => a - b);
+    const steps = places.slice(1).map((place, i) => place - places[i]).sort((a, b) => a - b);
+    const lines = document.querySelectorAll("#chart-latency path.mark");
+    return { broken: Math.min(...[...lines].map((line) => line.getAttribute("d").split("M").length - 1)), widest: steps.at(-1), usual: steps[Math.floor(steps.length / 2)] };
+  });
+  check(broken >= 4, `lines of ${broken} pieces, not 4`);
+  check(widest > 3 * usual, `the widest gap is ${widest}, where ${usual} is usual`);
+}
+
+async function tables(page, expected) {
+  const names = ["model", "user", "session", "tag"];
+  same((await page.locator("#tables [role=tab]").allTextContents()).map((text) => text.split(" ")[0]), names, "tables");
+  for (const [i, name] of names.entries()) {
+    const tab = page.locator("#tables [role=tab]").nth(i);
+    if (i) await page.keyboard.press("ArrowRight");
+    else await tab.click();
+    same(await tab.getAttribute("aria-selected"), "true", `the tab ${name} is chosen`);
+    for (const more of await page.locator("#tables .panel:not([hidden]) > .more:visible").all()) await more.click();
+    const before = await rows(page, "#tables");
+    if (name === "model" && !expected.hostilePage) {
+      const are = Object.fromEntries(before.map(([model, calls, errors]) => [model, [number(calls), number(errors)]]));
+      const should = Object.fromEntries(before.map(([model]) => [model, [expected.models[model]?.calls, expected.models[model]?.errors]]));
+      same(are, should, "calls and errors by model");
+      same(before.length, Object.keys(expected.models).length, "models");
+    }
+    const last = before.at(-1)[0] === "other";
+    if (expected.calls > 50_000 && ["user", "session"].includes(name)) {
+      same([before.length, last], [1001, true], `rows by ${name}, and the others`);
+      same(before.reduce((all, row) => all + number(row[1]), 0), expected.calls, `calls by ${name} and of the others`);
+    }
+    const order = async (title, column, descending) => {
+      await page.click(`#tables .panel:not([hidden]) thead th:nth-child(${column + 1}) button`);
+      const found = await rows(page, "#tables");
+      same(await page.$$eval("#tables .panel:not([hidden]) [aria-sort]", (all) => all.map((head) => [head.textContent, head.getAttribute("aria-sort")])),
+        [[title, descending ? "descending" : "ascending"]], "aria-sort");
+      same(found.length, before.length, "rows after sorting");
+      if (last) same(found.pop()[0], "other", "the last row");
+      const values = found.map((row) => row[column]);
+      const unknown = values.findIndex((value) => value === "–" || value === "(none)");
+      const cut = unknown < 0 ? values.length : unknown;
+      check(values.slice(cut).every((value) => value === "–" || value === "(none)"), `unknown ones are last by ${title}`);
+      const sorted = values.slice(0, cut);
+      const compare = column ? (a, b) => number(a) - number(b) : (a, b) => a.localeCompare(b, "en", { numeric: true });
+      if (!column && expected.hostilePage) return;
+      same(sorted, [...sorted].sort((a, b) => (descending ? compare(b, a) : compare(a, b))), `${name} by ${title}`);
+    };
+    await order("calls", 1, true);
+    await order("calls", 1, false);
+    await order("tokens out", 7, true);
+    await order(name, 0, false);
+    await order(name, 0, true);
+    const filter = page.locator("#tables .panel:not([hidden]) input");
+    if (await filter.count()) {
+      await filter.fill("R-12");
+      const found = await rows(page, "#tables");
+      check(found.every(([value]) => value.toLowerCase().includes("r-12") || value === "Nothing matches."), "the filter leaves what has its text");
+      if (expected.calls > 50_000 && name === "user") check(found.length > 1, "the filter leaves something");
+      await filter.fill("");
+    }
+    await tab.focus();
+  }
+}
+
+/** The texts of a call, against those that were written: whole, or the beginning of them and how much is missing. */
+async function shows(page, written, what) {
+  const blocks = await page.$$eval("#call .block:has(> pre:not(.code)):not(.error)", (all) =>
+    all.map((block) => [block.querySelector("pre").textContent, block.querySelector(".note")?.textContent ?? ""]));
+  same(blocks.length, written.length, `messages of ${what}`);
+  blocks.forEach(([text, note], i) => {
+    const whole = visible(written[i]);
+    if (!note) return same(text, whole, `message ${i} of ${what}`);
+    check(text.length > 1000 && whole.startsWith(text), `the beginning of message ${i} of ${what}: ${text.slice(0, 100)}`);
+    same(number(note), Array.from(written[i]).length - Array.from(text).length, `characters that are missing of message ${i} of ${what}`);
+  });
+}
+
+async function calls(page, expected) {
+  const dialog = page.locator("#call");
+  const first = page.locator("#calls .panel:not([hidden]) .link").first();
+  await page.locator("#calls .panel:not([hidden]) tbody td").nth(2).click();
+  check(await dialog.isVisible(), "a click on the row opens the call");
+  await shows(page, expected.slowest, "the slowest call");
+  if (expected.hostilePage) {
+    // All of them, from the slowest, which is the last one.
+    for (let i = expected.calls - 1; i >= 0; i--) {
+      const text = expected.hostile[i % expected.hostile.length];
+      await shows(page, [text, `${text}\n${text}`, text].filter(Boolean), `call ${i}`);
+      if (i % 2) {
+        same((await page.textContent("#call .block.error pre")).slice(0, 1000), visible(text).slice(0, 1000) || "without a message", `error of call ${i}`);
+      }
+      if (i) await page.getByRole("button", { name: "Next" }).click();
+    }
+    check(await page.getByRole("button", { name: "Next" }).isDisabled(), "there is no call after the last");
+  }
+  same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing is too wide beside a call");
+  same(await dialog.evaluate((element) => element.scrollWidth <= element.clientWidth), true, "nothing in a call is too wide");
+  same(await page.evaluate(pale), [], "contrast in a call");
+  await page.keyboard.press("Escape");
+  check(await dialog.isHidden(), "Escape closes the call");
+
+  // From the tab to the first call with the keyboard alone.
+  await page.locator("#calls [role=tab][aria-selected=true]").focus();
+  for (let i = 0; i < 30 && !(await first.evaluate((link) => link === document.activeElement)); i++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  check(await dialog.isVisible(), "Enter opens the call");
+  await page.keyboard.press("Escape");
+  check(await first.evaluate((link) => link === document.activeElement), "the focus is back where it was");
+
+  await page.locator("#calls [role=tab]").nth(2).click();
+  const failed = page.locator("#calls .panel:not([hidden]) .link");
+  if (expected.errors) {
+    await failed.first().click();
+    check(await page.locator("#call .block.error").isVisible(), "a failed call shows its error");
+    await page.getByRole("button", { name: "Close" }).click();
+    check(await dialog.isHidden(), "the button closes the call");
+  } else {
+    check((await page.textContent("#calls .panel:not([hidden])")).includes("No call failed."), "no call failed");
+  }
+}
+
+async function look(page, kind, width) {
+  const expected = JSON.parse(readFileSync(join(directory, `${kind}.json`)));
+  expected.hostilePage = kind === "hostile";
+  const url = String(pathToFileURL(join(directory, `${kind}.html`)));
+  page.on("console", (message) => check(false, `console: ${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => check(false, `error: ${error.stack}`));
+  await page.route(() => true, (route) => {
+    const is = route.request().url();
+    check(is === url, `a request for ${is.slice(0, 200)}`);
+    return is === url ? route.continue() : route.abort();
+  });
+  await page.goto(url);
+  // Charts are drawn once their width is known.
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const took = await page.evaluate(() => performance.now());
+  check(took < 5000, `open after ${Math.round(took)} ms`);
+
+  same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing is too wide");
+  const dark = await page.evaluate(() => matchMedia("(prefers-color-scheme: dark)").matches);
+  const [red] = (await page.evaluate(() => getComputedStyle(document.body).backgroundColor)).match(/\d+/g);
+  same(Number(red) < 128, dark, "dark");
+  same(await page.evaluate(pale), [], "contrast");
+  await cards(page, expected);
+  if (expected.calls) {
+    await charts(page, expected, width);
+    if (kind === "many") await gaps(page);
+    await tables(page, expected);
+    await calls(page, expected);
+  } else {
+    check((await page.textContent("main")).includes("There are no calls in this report."), "it says that there are none");
+  }
+  same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing is too wide at the end");
+  same(await page.evaluate(strangers), { hacked: "undefined", scripts: 2, names: [], tags: [] }, "only what belongs there");
+  const acting = (await page.evaluate(said)).match(ACTING);
+  check(!acting, `characters that act: ${acting?.map((one) => one.codePointAt(0).toString(16))}`);
+  await page.emulateMedia({ media: "print" });
+  same(await page.$$eval(".panel", (all) => all.every((panel) => panel.checkVisibility())), true, "all tables are on paper");
+  await page.emulateMedia({ media: null });
+  return took;
+}
+
+async function picture(page, kind, name) {
+  await page.goto(String(pathToFileURL(join(directory, `${kind}.html`))));
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+  const call = page.locator("#calls .link").first();
+  if (!(await call.count())) return;
+  await call.click();
+  await page.screenshot({ path: join(screenshots, `${name}-call.png`) });
+}
+
+const browser = await chromium.launchPersistentContext(mkdtempSync(join(directory, "profile-")), {
+  executablePath,
+  // A zone that is not that of the data, and has two offsets in a year.
+  timezoneId: "Europe/Berlin",
+  offline: true,
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"],
+});
+for (const kind of kinds) {
+  const times = [];
+  for (const colorScheme of ["light", "dark"]) {
+    for (const [width, height] of [[1280, 800], [360, 740]]) {
+      where = `${kind}, ${colorScheme}, ${width} wide`;
+      const page = await browser.newPage();
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      try {
+        times.push(Math.round(await look(page, kind, width)));
+      } catch (error) {
+        check(false, error.message);
+      }
+      if (screenshots) await picture(page, kind, `${kind}-${colorScheme}-${width}`);
+      await page.close();
+    }
+  }
+  console.log(`   ${kind}: open after ${times.join(", ")} ms`);
+}
+await browser.close();
+console.log(`   ${checks} checks, ${failures} failed`);
+process.exit(failures ? 1 : 0);
