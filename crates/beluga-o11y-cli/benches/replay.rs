@@ -8,12 +8,13 @@
     reason = "a bench prints, and stops where it cannot go on"
 )]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Write},
     path::Path,
-    process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -37,7 +38,8 @@ fn main() {
             ("replay --state", &["--state", "state"][..]),
         ] {
             let _ = fs::remove_file(directory.path().join("state"));
-            let (took, peak) = replay(&path, more);
+            let arguments = [&["replay", "--to", "none", "calls.jsonl"], more].concat();
+            let (took, peak) = process::run(&arguments, directory.path());
             let rate = calls as f64 / took.as_secs_f64();
             println!(
                 "{label:<15} {rate:>9.0}/s  {:.2} of reading alone ({floor:.0}/s)  peak {} MiB",
@@ -81,29 +83,4 @@ fn read(path: &Path) -> Duration {
         line.clear();
     }
     start.elapsed()
-}
-
-/// How long it takes, and its peak memory in KiB.
-fn replay(path: &Path, more: &[&str]) -> (Duration, u64) {
-    let start = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_beluga-o11y"))
-        .args(["replay", "--to", "none"])
-        .arg(path)
-        .args(more)
-        .current_dir(path.parent().unwrap())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    loop {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        peak = peak.max(now.unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            return (start.elapsed(), peak);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
 }
