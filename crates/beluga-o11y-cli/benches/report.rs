@@ -4,6 +4,7 @@
 //! `BELUGA_O11Y_BENCH_CALLS` sets another number than a million calls of 1 KB.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a bench prints, and stops where it cannot go on"
