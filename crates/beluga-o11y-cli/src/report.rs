@@ -37,10 +37,11 @@ use crate::{
 use picks::Place;
 use row::Row;
 use summary::{Origin, Summary};
-use timeline::MAX_BUCKETS;
 
+/// The most intervals of time.
+const MAX_INTERVALS: i64 = 400;
 /// In a terminal: the days of a month.
-const MAX_ROWS_OVER_TIME: usize = 31;
+const MAX_ROWS_OVER_TIME: i64 = 31;
 
 pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     let sources = input::sources(&arguments.files)?;
@@ -69,11 +70,11 @@ pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     progress.end();
 
     let read_by_people = !arguments.json && !arguments.csv && arguments.html.is_none();
-    let most_buckets = match read_by_people {
+    let most_intervals = match read_by_people {
         true => MAX_ROWS_OVER_TIME,
-        false => MAX_BUCKETS,
+        false => MAX_INTERVALS,
     };
-    let (data, details) = summary.data(names, most_buckets);
+    let (data, details) = summary.data(names, most_intervals);
     if let (Some(path), Some(details)) = (&arguments.html, &details) {
         page::write(path, &data, details)?;
     }

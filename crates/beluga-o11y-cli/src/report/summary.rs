@@ -119,9 +119,9 @@ impl Summary {
     pub(crate) fn data(
         mut self,
         sources: Vec<String>,
-        most_buckets: usize,
+        most_intervals: i64,
     ) -> (Data, Option<Details>) {
-        let over = self.timeline.over(most_buckets);
+        let over = self.timeline.over(most_intervals);
         let data = Data {
             version: env!("CARGO_PKG_VERSION"),
             sources,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::figures::{Facts, Figures, Sums, usd};
 
 /// So many buckets with calls, at most; where there are more, each takes a longer time.
-pub(crate) const MAX_BUCKETS: usize = 400;
+const MAX_BUCKETS: usize = 400;
 /// In the charts, so many models have a colour of their own.
 const MAX_MODELS: usize = 7;
 /// So many models are told from others, over time.
@@ -126,26 +126,36 @@ impl Timeline {
                 tokens: facts.tokens(),
             });
         }
-        self.widen(MAX_BUCKETS);
+        while self.buckets.len() > MAX_BUCKETS && self.widen() {}
     }
 
-    /// Until there are so many buckets at most.
-    fn widen(&mut self, most: usize) {
-        while self.buckets.len() > most && self.width + 1 < WIDTHS.len() {
-            self.width += 1;
-            for (start, bucket) in std::mem::take(&mut self.buckets) {
-                let wider = self.buckets.entry(begin(start, self.width)).or_default();
-                wider.sums.merge(&bucket.sums);
-                for (model, share) in bucket.models {
-                    wider.models.entry(model).or_default().merge(share);
-                }
+    /// Makes each bucket take a longer time, if there is one.
+    fn widen(&mut self) -> bool {
+        if self.width + 1 >= WIDTHS.len() {
+            return false;
+        }
+        self.width += 1;
+        for (start, bucket) in std::mem::take(&mut self.buckets) {
+            let wider = self.buckets.entry(begin(start, self.width)).or_default();
+            wider.sums.merge(&bucket.sums);
+            for (model, share) in bucket.models {
+                wider.models.entry(model).or_default().merge(share);
             }
         }
+        true
     }
 
-    /// In so many rows at most.
-    pub(crate) fn over(&mut self, most: usize) -> Over {
-        self.widen(most);
+    /// From the first bucket to the last: how many there would be if all had calls.
+    fn length(&self) -> i64 {
+        let first = self.buckets.keys().next().copied().unwrap_or_default();
+        let last = self.buckets.keys().next_back().copied().unwrap_or_default();
+        let (width, _) = WIDTHS.get(self.width).copied().unwrap_or((1, ""));
+        last.saturating_sub(first) / width + 1
+    }
+
+    /// In so many intervals at most, with those in which no calls began.
+    pub(crate) fn over(&mut self, most: i64) -> Over {
+        while self.length() > most && self.widen() {}
         let (seconds, name) = WIDTHS.get(self.width).copied().unwrap_or((1, "1s"));
         Over {
             every: name,
@@ -245,4 +255,91 @@ fn number(models: &mut HashMap<Box<str>, usize>, name: &str) -> usize {
 
 pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(times: &[&str], most: i64) -> (&'static str, Vec<String>, u64) {
+        let mut timeline = Timeline::new(true);
+        for time in times {
+            timeline.add(time.parse().unwrap(), "m", &Facts::default());
+        }
+        let over = timeline.over(most);
+        let calls = over.rows.iter().map(|row| row.figures.calls).sum();
+        (
+            over.every,
+            over.rows.into_iter().map(|row| row.start).collect(),
+            calls,
+        )
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn intervals_are_as_long_as_it_takes() {
+        let times = [
+            "2026-11-22T23:59:59Z",
+            "2026-11-23T00:00:00Z",
+            "2026-11-24T08:15:00.9Z",
+        ];
+        for (most, every, expected) in [
+            (
+                200_000,
+                "1s",
+                &[
+                    "2026-11-22T23:59:59Z",
+                    "2026-11-23T00:00:00Z",
+                    "2026-11-24T08:15:00Z",
+                ][..],
+            ),
+            (
+                400,
+                "5min",
+                &[
+                    "2026-11-22T23:55:00Z",
+                    "2026-11-23T00:00:00Z",
+                    "2026-11-24T08:15:00Z",
+                ],
+            ),
+            (
+                31,
+                "6h",
+                &[
+                    "2026-11-22T18:00:00Z",
+                    "2026-11-23T00:00:00Z",
+                    "2026-11-24T06:00:00Z",
+                ],
+            ),
+            (
+                3,
+                "1d",
+                &[
+                    "2026-11-22T00:00:00Z",
+                    "2026-11-23T00:00:00Z",
+                    "2026-11-24T00:00:00Z",
+                ],
+            ),
+            // A Sunday and a Monday.
+            (2, "7d", &["2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z"]),
+            (1, "364d", &["2026-10-26T00:00:00Z"]),
+        ] {
+            let (found, starts, calls) = starts(&times, most);
+            assert_eq!(
+                (found, &starts[..], calls),
+                (every, &owned(expected)[..], 3)
+            );
+        }
+        assert_eq!(starts(&[], 10), ("1s", vec![], 0));
+        let ends = [
+            "-262142-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "+262141-01-01T00:00:00Z",
+        ];
+        let (every, starts, calls) = starts(&ends, 31);
+        assert_eq!((every, starts.len(), calls), ("4096y", 3, 3));
+    }
 }
