@@ -19,7 +19,8 @@ Exit codes:
 Settings come from flags, then environment variables, then (for Opik) ~/.opik.config, then defaults;
 `beluga-o11y check` shows which came from where. NO_COLOR switches colours off.";
 
-/// Checks connections to LLM observability backends, sends and replays LLM calls, looks after spools.
+/// Checks connections to LLM observability backends, sends, replays and imports LLM calls, reports on them, looks after
+/// spools.
 #[derive(Debug, Parser)]
 #[command(name = "beluga-o11y", version, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
