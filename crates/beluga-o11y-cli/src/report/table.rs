@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
-use comfy_table::CellAlignment;
+use comfy_table::{CellAlignment, ColumnConstraint};
+use console::measure_text_width;
 use indicatif::HumanCount;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     human,
-    output::{say, table, trimmed, visible},
+    output::{say, table, trimmed, visible, width as width_of_output},
 };
 
 /// As many columns as there are figures, and what they are of.
@@ -29,6 +30,14 @@ const FIGURES: [&str; 10] = [
     "p99",
     "first token",
 ];
+
+/// Calls and errors are there even if there are none.
+const ALWAYS: usize = 2;
+/// In a narrow terminal: the first token, p99, cached ones, p95, and all tokens.
+const LEFT_OUT_FIRST: [usize; 6] = [9, 8, 3, 7, 2, 4];
+/// A longer value does not push figures out.
+const MAX_VALUE: usize = 24;
+const PADDING: usize = 2;
 
 pub(crate) fn write(out: &mut dyn Write, data: &Data, keys: &[Key]) -> io::Result<()> {
     head(out, data)?;
@@ -103,7 +112,12 @@ fn head(out: &mut dyn Write, data: &Data) -> io::Result<()> {
     }
     say(out, line)?;
     if total.calls_with_tokens > 0 {
-        let tokens = |count: Option<u64>| HumanCount(count.unwrap_or(0)).to_string();
+        let tokens = |count: Option<u64>| {
+            count.map_or_else(
+                || "unknown".to_owned(),
+                |count| HumanCount(count).to_string(),
+            )
+        };
         let mut line = format!("tokens: {} in", tokens(total.input_tokens));
         for (count, what) in [
             (total.cache_read_tokens, "cached"),
@@ -138,23 +152,40 @@ fn head(out: &mut dyn Write, data: &Data) -> io::Result<()> {
 }
 
 fn shown(out: &mut dyn Write, by: &str, rows: Vec<(String, &Figures)>) -> io::Result<()> {
-    // What nothing is known of has no column.
     let cells: Vec<_> = rows.iter().map(|(_, figures)| cells(figures)).collect();
-    let known = |column: usize| {
-        cells
-            .iter()
-            .any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()))
-    };
-    let columns: Vec<usize> = (0..FIGURES.len())
-        .filter(|column| *column < 2 || known(*column))
+    let widths: Vec<usize> = FIGURES
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let cells = cells.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| measure_text_width(cell)).max();
+            match widest {
+                // What nothing is known of has no column.
+                None | Some(0) if column >= ALWAYS => 0,
+                widest => widest.unwrap_or(0).max(name.len()) + PADDING,
+            }
+        })
         .collect();
+    let values = rows.iter().map(|(value, _)| measure_text_width(value));
+    let value = values.max().unwrap_or(0).clamp(by.len(), MAX_VALUE) + PADDING;
+    let mut columns: Vec<usize> = (0..FIGURES.len())
+        .filter(|column| widths.get(*column).is_some_and(|width| *width > 0))
+        .collect();
+    let mut left_out: Vec<&str> = Vec::new();
+    for column in LEFT_OUT_FIRST {
+        let taken = |column: &usize| widths.get(*column).copied().unwrap_or(0);
+        let width = value + columns.iter().map(taken).sum::<usize>();
+        if width_of_output().is_none_or(|room| width + 2 <= room) {
+            break;
+        }
+        if let Some(place) = columns.iter().position(|shown| *shown == column) {
+            columns.remove(place);
+            left_out.extend(FIGURES.get(column));
+        }
+    }
     let mut header = vec![by.to_owned()];
-    header.extend(
-        columns
-            .iter()
-            .filter_map(|column| FIGURES.get(*column))
-            .map(|name| (*name).to_owned()),
-    );
+    let names = columns.iter().filter_map(|column| FIGURES.get(*column));
+    header.extend(names.map(|name| (*name).to_owned()));
     let mut table = table(header);
     for ((value, _), cells) in rows.iter().zip(&cells) {
         let mut row = vec![value.clone()];
@@ -167,8 +198,15 @@ fn shown(out: &mut dyn Write, by: &str, rows: Vec<(String, &Figures)>) -> io::Re
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+        // A figure is not broken; a value is, if it is long.
+        column.set_constraint(ColumnConstraint::ContentWidth);
     }
-    writeln!(out, "\n{}", trimmed(&table))
+    writeln!(out, "\n{}", trimmed(&table))?;
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        say(out, format_args!("No room for: {names}."))?;
+    }
+    Ok(())
 }
 
 fn cells(figures: &Figures) -> [String; 10] {

@@ -394,10 +394,9 @@ fn every_record_is_there_once_through_errors_and_lost_answers() {
         .ends_with(0)
         .says("20,000 delivered");
     let models = models(&sandbox);
+    let mut twice = models.windows(2).filter(|pair| pair[0] == pair[1]);
+    assert_eq!(twice.next(), None, "of {}", models.len());
     assert_eq!(models.len(), 20_000);
-    let mut distinct = models.clone();
-    distinct.dedup();
-    assert_eq!(distinct.len(), 20_000);
     assert_eq!(sandbox.traces().len(), 20_000);
 }
 
