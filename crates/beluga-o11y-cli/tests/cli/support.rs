@@ -5,10 +5,12 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::LazyLock,
     thread,
 };
 
 use beluga_o11y_sandbox::Sandbox;
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -125,13 +127,19 @@ impl Ran {
     }
 }
 
-/// So many lines, each a call with a model of its own and without an id.
+/// So many lines, each a call with a model of its own and without an id; the same in all of a test's process.
 pub(crate) fn lines(count: usize) -> String {
+    // Within the day: the ids of older calls are made anew every 22 hours, for Opik takes none that is older, and one that
+    // is sent again just then would be there twice.
+    static START: LazyLock<String> = LazyLock::new(|| {
+        let start = Utc::now() - TimeDelta::hours(1);
+        start.to_rfc3339_opts(SecondsFormat::Millis, true)
+    });
     let lines = (0..count).map(|number| {
         let call = json!({
             "provider": "openai",
             "model": format!("m{number}"),
-            "start_time": "2026-11-22T21:52:14.072Z",
+            "start_time": *START,
             "duration_ms": 840,
             "input_tokens": number,
             "response": "Paris",
