@@ -1,5 +1,6 @@
 //! Turns what others write into records.
 
+mod chat;
 mod litellm;
 mod openai;
 mod otlp;
@@ -174,8 +175,15 @@ impl<W: Write> Run<W> {
     fn sum_up(&self) {
         let mut line = format!("{} turned", human::count(self.calls, "call"));
         if self.others > 0 {
-            let spans = human::count(self.others, "span");
-            line.push_str(&format!(", {spans} that are no LLM calls left out"));
+            let what = match self.format {
+                Format::OtlpJson => "span",
+                Format::LiteLlm | Format::OpenAi => "payload",
+            };
+            let others = match self.others {
+                1 => format!("1 {what} that is no LLM call"),
+                many => format!("{} that are no LLM calls", human::count(many, what)),
+            };
+            line.push_str(&format!(", {others} left out"));
         }
         if self.complaints.any() {
             let bad = HumanCount(self.complaints.count());

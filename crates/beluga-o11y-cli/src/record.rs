@@ -75,7 +75,7 @@ impl Problem {
         ))
     }
 
-    fn of(field: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn of(field: &str, what: impl Into<String>) -> Self {
         Self {
             field: Some(field.to_owned()),
             what: what.into(),

@@ -106,6 +106,7 @@ fn prepared(sandbox: &Sandbox) -> Place {
     );
     place.file("more.jsonl", lines(2));
     place.file("week.jsonl", include_str!("../fixtures/report.jsonl"));
+    place.file("litellm.jsonl", include_str!("../fixtures/litellm.jsonl"));
     // A program that could not deliver, and has ended.
     sandbox.inject(Fault::status(503).always());
     let opik = OpikExporter::builder().with_base_url(sandbox.opik_url());
