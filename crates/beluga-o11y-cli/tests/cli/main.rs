@@ -9,6 +9,7 @@
 
 mod check;
 mod docs;
+mod import;
 mod manual;
 mod replay;
 mod report;
