@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# For `rig` and `genai`: programs built on libraries for LLMs, with the layer of beluga-o11y-tracing installed. They call a
-# server of ours that speaks OpenAI's API, and look at what then stands in the sandbox that each of them has inside.
+# For `rig`, `genai` and `import`: a server of ours that speaks the APIs of OpenAI and Anthropic. The first two are programs
+# built on libraries for LLMs, with the layer of beluga-o11y-tracing installed, which call it, and look at what then stands in
+# the sandbox that each of them has inside.
 
 # Builds a package that is no part of the workspace, by its directory. Its programs are then in $programs. It has a lock
 # file of its own, with the versions of the workspace's, so most of what both depend on is built once.
@@ -10,7 +11,7 @@ build_alone() {
     cargo build --quiet --locked --manifest-path "$1/Cargo.toml" --target-dir "${CARGO_TARGET_DIR:-target}"
 }
 
-# The server that plays OpenAI: one for all tests of a run. Its URL is in $llm.
+# The server that plays OpenAI and Anthropic: one for all tests of a run. Its URL is in $llm.
 llm=
 serve_llm() {
     local port

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""A server that speaks OpenAI's API as far as the clients in this directory need it, on a free port of loopback.
+"""A server that speaks OpenAI's and Anthropic's APIs as far as the clients in this directory need them, on a free port of
+loopback.
 
 It prints its base URL, the one with /v1, and serves until it is stopped. There is no model: what it answers follows from
 the request, mostly from the model's name, and so do the token counts.
 
     busy-model   429, with an error as OpenAI words it
+    broken-model 500
     slow-model   nothing for a minute; while streaming, one piece of the answer first
     any other    a call of the first tool, if the request offers tools and holds no result of one yet; else an answer
 
-Chat completions and responses, whole or streamed, and embeddings.
+Chat completions, responses and Anthropic's messages, whole or streamed, and embeddings.
 """
 
 import json
@@ -19,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 ANSWER = ["Paris ", "is ", "the capital."]
 # What the tool is called with: its first parameter, if it is text.
 ARGUMENT = "Paris"
+# What it thinks first, if it is asked to think.
+THOUGHT = "France has a capital."
 CREATED = 1_790_000_000
 
 stopping = threading.Event()
@@ -202,6 +206,76 @@ def embeddings(request):
     }
 
 
+def usage_of_messages(streamed):
+    """What was read from a cache or written to it is not among Anthropic's input tokens."""
+    more = 100 if streamed else 0
+    return {
+        "input_tokens": 17 + more,
+        "cache_creation_input_tokens": 7,
+        "cache_read_input_tokens": 16,
+        "output_tokens": 25 + more,
+    }
+
+
+def message_of(request, streamed=False):
+    """The answer of Anthropic's messages API."""
+    contents = [message["content"] for message in request["messages"]]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    done = any(part["type"] == "tool_result" for part in parts)
+    content = []
+    if request.get("thinking"):
+        content.append({"type": "thinking", "thinking": THOUGHT, "signature": "c2ln"})
+    if request.get("tools") and not done:
+        tool = request["tools"][0]
+        argument = {name: ARGUMENT for name in list(tool["input_schema"]["properties"])[:1]}
+        content.append({"type": "tool_use", "id": "toolu_1", "name": tool["name"], "input": argument})
+    else:
+        content.append({"type": "text", "text": "".join(ANSWER)})
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"] + "-20261101",
+        "content": content,
+        "stop_reason": "tool_use" if content[-1]["type"] == "tool_use" else "end_turn",
+        "stop_sequence": None,
+        "usage": usage_of_messages(streamed),
+    }
+
+
+def message_events(request):
+    """The events of a streamed message."""
+    whole = message_of(request, streamed=True)
+    usage = whole["usage"]
+    started = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    yield {"type": "message_start", "message": started}
+    for index, block in enumerate(whole["content"]):
+        match block["type"]:
+            case "text":
+                empty = {"text": ""}
+                deltas = [{"type": "text_delta", "text": text} for text in ANSWER]
+            case "thinking":
+                empty = {"thinking": "", "signature": ""}
+                deltas = [
+                    {"type": "thinking_delta", "thinking": block["thinking"]},
+                    {"type": "signature_delta", "signature": block["signature"]},
+                ]
+            case "tool_use":
+                empty = {"input": {}}
+                arguments = json.dumps(block["input"])
+                deltas = [
+                    {"type": "input_json_delta", "partial_json": part}
+                    for part in (arguments[:4], arguments[4:])
+                ]
+        yield {"type": "content_block_start", "index": index, "content_block": {**block, **empty}}
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": end, "usage": {"output_tokens": usage["output_tokens"]}}
+    yield {"type": "message_stop"}
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -216,7 +290,8 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             status, code, words = refused.args
             error = {"message": words, "type": code, "param": None, "code": code}
-            self.whole({"error": error}, status)
+            kind = {"type": "error"} if self.path == "/v1/messages" else {}
+            self.whole({**kind, "error": error}, status)
         except (BrokenPipeError, ConnectionResetError):
             # The client has cancelled its call.
             self.close_connection = True
@@ -225,6 +300,8 @@ class Handler(BaseHTTPRequestHandler):
         model, streamed = request["model"], request.get("stream")
         if model == "busy-model":
             raise Refused(429, "rate_limit_exceeded", "Rate limit reached for busy-model. Try again in 20 s.")
+        if model == "broken-model":
+            raise Refused(500, "server_error", "The server had an error while processing your request.")
         if model == "slow-model" and not streamed:
             self.wait()
         match self.path, bool(streamed):
@@ -238,6 +315,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.whole(response(request))
             case "/v1/responses", True:
                 self.stream(response_events(request), model)
+                self.chunk(b"")
+            case "/v1/messages", False:
+                self.whole(message_of(request))
+            case "/v1/messages", True:
+                self.stream(message_events(request), model)
                 self.chunk(b"")
             case "/v1/embeddings", _:
                 self.whole(embeddings(request))

@@ -21,7 +21,7 @@ mod error;
 mod filter;
 mod hidden;
 mod layer;
-mod messages;
+pub mod messages;
 mod notice;
 mod report;
 mod reserved;

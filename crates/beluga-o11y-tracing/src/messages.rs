@@ -1,13 +1,13 @@
 //! Messages of the GenAI conventions, in the shape that every backend shows: that of OpenAI's chat API.
 //!
-//! What is of another shape stays as it is.
+//! What is of another shape stays as it is. For programs that read such spans from elsewhere.
 
 use beluga_o11y::Json;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// What was sent: the system's instructions and the messages, each as the text of a field.
-pub(crate) fn input(system: Option<&str>, messages: Option<&str>) -> Option<Json> {
+/// What was sent: the system's instructions and the messages, each as the text of a field; `None` if neither is there.
+pub fn input(system: Option<&str>, messages: Option<&str>) -> Option<Json> {
     let list = messages.and_then(read);
     // rig's agents have the instructions in both places.
     let has_system =
@@ -35,7 +35,7 @@ pub(crate) fn input(system: Option<&str>, messages: Option<&str>) -> Option<Json
 }
 
 /// What the model answered, text if it is only that, else the message, or several; and why it stopped, as its messages say it.
-pub(crate) fn output(text: &str) -> (Json, Vec<String>) {
+pub fn output(text: &str) -> (Json, Vec<String>) {
     let Some(Value::Array(messages)) = read(text) else {
         return (as_it_is(text), Vec::new());
     };
@@ -109,6 +109,8 @@ fn message(value: Value) -> Vec<Value> {
         }
     };
     fields.remove("finish_reason");
+    // OpenTelemetry's own instrumentations for Python have names that are null.
+    fields.retain(|_, value| !value.is_null());
     let (mut messages, mut contents, mut calls, mut thoughts) = (vec![], vec![], vec![], vec![]);
     for value in parts {
         match value.get("type").and_then(Value::as_str) {

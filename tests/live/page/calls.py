@@ -2,7 +2,7 @@
 them must show.
 
 KIND is `few` (10 calls that say little), `many` (100,000, some with long conversations), `hostile` (every text tries to
-act on the page), `empty`, or `picture` (three weeks of an assistant, for the picture in the README).
+act on the page), `empty`, or `november` (three weeks of an assistant, as in the picture of the README).
 """
 
 import json
@@ -42,7 +42,7 @@ def few():
         if i != 4:
             call["duration_ms"] = 400 + 90 * i
         if i == 7:
-            call["error"] = ""
+            call["error"] = {"kind": "Timeout", "message": ""}
         elif i % 3:
             call["messages"] = [{"role": "user", "content": f"Question {i}"}]
             call["response"] = f"Answer {i}"
@@ -131,7 +131,7 @@ QUESTIONS = [
 ]
 
 
-def picture():
+def november():
     # Price of a million tokens in, cached and out; share of the calls; typical tokens and milliseconds.
     models = {
         "gpt-4o": ("openai", 2.5, 1.25, 10, 0.30, 2400, 310, 1900),
@@ -145,8 +145,8 @@ def picture():
     for hour in range(21 * 24):
         time = start + timedelta(hours=hour)
         # Busy by day, calm at weekends, and more from week to week.
-        day = max(0.06, math.sin((time.hour - 6) / 14 * math.pi)) if 6 <= time.hour <= 20 else 0.06
-        pace = 26 * day * (0.35 if time.weekday() >= 5 else 1) * (0.8 + 0.3 * hour / 504)
+        day = max(0.15, math.sin((time.hour - 6) / 14 * math.pi)) if 6 <= time.hour <= 20 else 0.15
+        pace = 30 * day * (0.45 if time.weekday() >= 5 else 1) * (0.8 + 0.3 * hour / 504)
         outage = datetime(2026, 11, 12, 13, tzinfo=timezone.utc) <= time < datetime(2026, 11, 12, 17, tzinfo=timezone.utc)
         for _ in range(max(0, int(DICE.gauss(pace, math.sqrt(pace))))):
             name = DICE.choices(names, [models[one][4] for one in names])[0]
@@ -186,7 +186,7 @@ def main():
     shown = {"calls": 0, "errors": 0, "input": 0, "output": 0, "calls_with_cost": 0, "models": {}}
     costs, slowest = [], {}
     with open(path, "w", encoding="utf-8") as file:
-        for call in {"few": few, "many": many, "hostile": hostile, "empty": empty, "picture": picture}[kind]():
+        for call in {"few": few, "many": many, "hostile": hostile, "empty": empty, "november": november}[kind]():
             file.write(json.dumps(call, ensure_ascii=False) + "\n")
             shown["calls"] += 1
             shown["errors"] += "error" in call

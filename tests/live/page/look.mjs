@@ -270,6 +270,9 @@ async function calls(page, expected) {
   }
 }
 
+/** Charts are drawn once their width is known. */
+const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
 async function look(page, kind, width) {
   const expected = JSON.parse(readFileSync(join(directory, `${kind}.json`)));
   expected.hostilePage = kind === "hostile";
@@ -282,8 +285,7 @@ async function look(page, kind, width) {
     return is === url ? route.continue() : route.abort();
   });
   await page.goto(url);
-  // Charts are drawn once their width is known.
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await drawn(page);
   const took = await page.evaluate(() => performance.now());
   check(took < 5000, `open after ${Math.round(took)} ms`);
 
@@ -313,8 +315,13 @@ async function look(page, kind, width) {
 
 async function picture(page, kind, name) {
   await page.goto(String(pathToFileURL(join(directory, `${kind}.html`))));
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await drawn(page);
   await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+  if (name === "november-light-1280") {
+    // That of the README: from the top to the first table.
+    const height = await page.$eval("#calls", (calls) => calls.getBoundingClientRect().top);
+    await page.screenshot({ path: join(screenshots, "report.png"), fullPage: true, clip: { x: 0, y: 0, width: 1280, height: Math.round(height) } });
+  }
   const call = page.locator("#calls .link").first();
   if (!(await call.count())) return;
   await call.click();
@@ -335,6 +342,7 @@ for (const kind of kinds) {
     for (const [width, height] of [[1280, 800], [360, 740]]) {
       where = `${kind}, ${colorScheme}, ${width} wide`;
       const page = await browser.newPage();
+      page.setDefaultTimeout(10_000);
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme });
       try {

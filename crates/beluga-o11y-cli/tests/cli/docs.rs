@@ -105,6 +105,7 @@ fn prepared(sandbox: &Sandbox) -> Place {
 "#,
     );
     place.file("more.jsonl", lines(2));
+    place.file("traces.jsonl", include_str!("../fixtures/otlp-genai.jsonl"));
     place.file("week.jsonl", include_str!("../fixtures/report.jsonl"));
     place.file("litellm.jsonl", include_str!("../fixtures/litellm.jsonl"));
     // A program that could not deliver, and has ended.

@@ -152,20 +152,13 @@ fn a_trace_may_stand_on_a_line_or_over_many() {
 
     // A problem is where its span begins.
     let bad = many.replace("b7ad6b7169203331", "no hexadecimal");
-    let begins = bad
-        .lines()
-        .position(|line| line.contains("no hexadecimal"))
-        .unwrap();
-    let begins = begins
-        - bad
-            .lines()
-            .take(begins)
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-            .position(|line| line.trim() == "{")
-            .unwrap();
-    let file = place.file("pretty.json", bad);
+    let lines: Vec<_> = bad.lines().collect();
+    let id = lines.iter().position(|line| line.contains("no hexadecimal")).unwrap();
+    let indent = lines[id].len() - lines[id].trim_start().len() - 2;
+    let brace = format!("{:indent$}{{", "");
+    // Lines are counted from 1.
+    let begins = lines[..id].iter().rposition(|line| *line == brace).unwrap() + 1;
+    let file = place.file("pretty.json", &bad);
     let ran = place
         .run(&["import", "--from", "otlp-json", &file])
         .ends_with(1)

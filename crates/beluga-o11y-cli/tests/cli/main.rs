@@ -10,6 +10,7 @@
 mod check;
 mod docs;
 mod import;
+mod import_otlp;
 mod manual;
 mod replay;
 mod report;

@@ -399,7 +399,7 @@ function linePaths({ color, values }, x, y) {
   path.style.stroke = color;
   const points = runs.filter((run) => run.length === 1).map(([point]) => {
     const [cx, cy] = point.split(" ");
-    const dot = svg("circle", { class: "mark", cx, cy, r: 2.5 });
+    const dot = svg("circle", { class: "mark", cx, cy, r: 2.2 });
     dot.style.fill = color;
     return dot;
   });
@@ -460,8 +460,9 @@ const TOKENS = [["not cached", uncached, "var(--input)"], ["cached", (row) => ro
   ["output", (row) => row.output_tokens, "var(--output)"]];
 
 function barCharts(table) {
-  const rows = table.rows.slice(0, BARS);
-  const left = table.values - rows.length;
+  // The dearest, as in the charts over time; where no cost is known, in the order of the table.
+  const rows = table.rows.toSorted((a, b) => (b.cost ?? -1) - (a.cost ?? -1)).slice(0, BARS);
+  const left = table.values - rows.filter(({ value }) => value).length;
   const colorOf = (row, i) => (table.by === "model" ? modelColor(row.value ?? "") : color(i));
   const all = (row) => (known(row.input_tokens) || known(row.output_tokens) ? (row.input_tokens ?? 0) + (row.output_tokens ?? 0) : null);
   const latency = (row) => ["p50", "p95", "p99"].map((which) => quantile(row, which));
@@ -649,7 +650,7 @@ function breakdown(table) {
   ];
   const notes = [];
   const others = table.other ? { ...table.other, [OTHER]: true } : null;
-  if (table.values > table.rows.length) {
+  if (others) {
     notes.push(`The ${count(table.rows.length)} largest of ${table.approximate ? "more than " : ""}${count(table.values)} values; all others are in the last row, “other”.`);
   }
   if (table.approximate) notes.push("Approximate: there are too many values to count each one, so a row may lack some of its calls, which are in “other” then.");
@@ -805,7 +806,6 @@ function cards(total) {
 
 function page() {
   const total = data.total;
-  for (const title of [place("title"), document.querySelector("title")]) title.textContent = plain(title.textContent);
   place("about").append(...about());
   place("cards").append(...cards(total));
   const stored = (data.calls ?? []).filter((call) => call.conversation?.length).length;
