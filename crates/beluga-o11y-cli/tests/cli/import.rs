@@ -153,7 +153,10 @@ fn a_trace_may_stand_on_a_line_or_over_many() {
     // A problem is where its span begins.
     let bad = many.replace("b7ad6b7169203331", "no hexadecimal");
     let lines: Vec<_> = bad.lines().collect();
-    let id = lines.iter().position(|line| line.contains("no hexadecimal")).unwrap();
+    let id = lines
+        .iter()
+        .position(|line| line.contains("no hexadecimal"))
+        .unwrap();
     let indent = lines[id].len() - lines[id].trim_start().len() - 2;
     let brace = format!("{:indent$}{{", "");
     // Lines are counted from 1.
