@@ -192,7 +192,7 @@ fn a_backend_that_was_down_gets_the_rest_later() {
     sandbox.inject(Fault::status(503).always().after(20));
     let place = Place::with_opik(&sandbox);
     let file = place.file("calls.jsonl", lines(20_000));
-    let arguments = ["replay", &file, "--state", "state.json", "--patience", "1"];
+    let arguments = ["replay", &file, "--state", "state.json", "--patience", "4"];
     let ran = place.run(&arguments).ends_with(1);
     ran.complains("given up after").says("not delivered");
     let first = sandbox.calls().len();
