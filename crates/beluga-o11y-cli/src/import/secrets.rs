@@ -21,8 +21,8 @@ const SCHEMA: &str = "properties";
 /// Whether what has this name may be a key, or hold one.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let ends = |end: &&str| {
-        let before = name.strip_suffix(**end);
+    let ends = |end: &str| {
+        let before = name.strip_suffix(end);
         before.is_some_and(|before| before.is_empty() || before.ends_with(['_', '.']))
     };
     // What is measured until it comes is no key.
