@@ -348,7 +348,7 @@ pub(crate) struct Report {
     #[arg(long, value_enum, default_value_t, value_name = "FIGURE")]
     pub(crate) sort: Sort,
 
-    /// Only calls that began then or later: 2026-11-23, 2026-11-23T15:04:05Z, or 90m, 24h, 7d ago
+    /// Only calls that began then or later: 2026-11-23, 2026-11-23T15:04:05Z, or how long ago: 90m, 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
     pub(crate) since: Option<Moment>,
 

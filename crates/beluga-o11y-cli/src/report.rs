@@ -19,7 +19,7 @@ pub(crate) use moment::Moment;
 
 use std::{
     collections::HashSet,
-    io::{BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
     path::Path,
 };
 
@@ -30,13 +30,14 @@ use crate::{
     arguments::{Loudness, Report},
     human,
     input::{self, Complaints, Progress, Source},
-    output::{Failure, Outcome},
+    output::{Failure, Outcome, say, visible_lines},
     screen,
 };
 
+use page::PageFile;
 use picks::Place;
 use row::Row;
-use summary::{Origin, Summary};
+use summary::{Data, Origin, Summary};
 
 /// The most intervals of time.
 const MAX_INTERVALS: i64 = 400;
@@ -45,9 +46,9 @@ const MAX_ROWS_OVER_TIME: i64 = 31;
 
 pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     let sources = input::sources(&arguments.files)?;
-    if let Some(page) = &arguments.html {
-        not_one_of(&sources, page)?;
-    }
+    makes_sense(arguments)?;
+    // What cannot be written is known before a gigabyte is read.
+    let page = arguments.html.as_deref().map(PageFile::open).transpose()?;
     let summary = Summary::new(arguments);
     let complaints = Complaints::default();
     let mut progress = Progress::new(loudness, input::total_bytes(&sources));
@@ -63,37 +64,41 @@ pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
                 summary,
                 &complaints,
                 &mut progress,
-            );
+            )?;
             (summary, sources.iter().map(Source::name).collect())
         }
     };
     progress.end();
 
-    let read_by_people = !arguments.json && !arguments.csv && arguments.html.is_none();
+    let read_by_people = !arguments.json && !arguments.csv && page.is_none();
     let most_intervals = match read_by_people {
         true => MAX_ROWS_OVER_TIME,
         false => MAX_INTERVALS,
     };
     let (data, details) = summary.data(names, most_intervals);
-    if let (Some(path), Some(details)) = (&arguments.html, &details) {
-        page::write(path, &data, details)?;
-    }
-    let mut out = BufWriter::new(anstream::stdout().lock());
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &data).map_err(std::io::Error::from)?;
-        writeln!(out)?;
+        for_machines(&json(&data)?)?;
     } else if arguments.csv {
-        csv::write(&mut out, &data, &arguments.by)?;
+        for_machines(&csv::text(&data, &arguments.by))?;
     } else if read_by_people {
+        let mut out = BufWriter::new(anstream::stdout().lock());
         table::write(&mut out, &data, &arguments.by)?;
-    } else if let Some(path) = &arguments.html
-        && !loudness.quiet
-    {
-        let calls = human::count(data.total.calls, "call");
-        writeln!(out, "{}: {calls}", path.display())?;
+        out.flush()?;
     }
-    out.flush()?;
-    drop(out);
+    if let (Some(page), Some(details)) = (page, &details) {
+        page.write(&data, details)?;
+        if let Some(path) = &arguments.html
+            && !arguments.json
+            && !arguments.csv
+            && !loudness.quiet
+        {
+            let calls = human::count(data.total.calls, "call");
+            say(
+                &mut anstream::stdout().lock(),
+                format_args!("{}: {calls}", path.display()),
+            )?;
+        }
+    }
     if complaints.hidden() > 0 && !loudness.quiet {
         let more = human::count(complaints.hidden(), "more error");
         screen::remark(format_args!("{more} not shown"));
@@ -104,16 +109,50 @@ pub(crate) fn run(arguments: &Report, loudness: Loudness) -> Outcome {
     }
 }
 
-/// A file that is read is not written over.
-fn not_one_of(sources: &[Source], page: &Path) -> Outcome {
-    let page = Source::File(page.to_owned());
-    match sources.iter().find(|source| source.path() == page.path()) {
-        Some(source) => Err(Failure::Settings(format!(
-            "--html: {} is read; name another file",
-            source.name()
-        ))),
-        None => Ok(()),
+/// What would give a report that says nothing, or the same twice, is a mistake.
+fn makes_sense(arguments: &Report) -> Outcome {
+    for (place, key) in arguments.by.iter().enumerate() {
+        if arguments.by.iter().take(place).any(|before| before == key) {
+            return Err(Failure::Settings(format!(
+                "--by: {key} is named twice; name it once"
+            )));
+        }
     }
+    match (arguments.since, arguments.until) {
+        (Some(since), Some(until)) if since.0 >= until.0 => Err(Failure::settings(
+            "--since: no call can begin then and before --until",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Nothing in a string acts on a terminal.
+fn json(data: &Data) -> Outcome<String> {
+    let mut text = serde_json::to_string_pretty(data).map_err(Failure::failed)?;
+    if text.contains(|char| matches!(char, '\u{7f}'..='\u{9f}')) {
+        // serde_json escapes the other control characters; these stand in strings only.
+        let mut escaped = String::with_capacity(text.len() + 16);
+        for char in text.chars() {
+            match char {
+                '\u{7f}'..='\u{9f}' => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
+                char => escaped.push(char),
+            }
+        }
+        text = escaped;
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// As it is, but for a terminal.
+fn for_machines(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.is_terminal() {
+        true => out.write_all(visible_lines(text).as_bytes())?,
+        false => out.write_all(text.as_bytes())?,
+    }
+    out.flush()?;
+    Ok(())
 }
 
 /// Sums up what waits in a directory, and its dead letters. A call that is there for several backends is one.
@@ -155,13 +194,12 @@ fn spool(
                 complaints.whole(error);
             }
         };
-        match file.calls() {
-            Ok(calls) => calls.for_each(|call| add(call.map(Some))),
-            Err(error) => add(Err(error)),
-        }
-        match file.dead_letters() {
-            Ok(letters) => letters.for_each(|letter| add(letter.map(|letter| letter.call))),
-            Err(error) => add(Err(error)),
+        match (file.calls(), file.dead_letters()) {
+            (Ok(calls), Ok(letters)) => {
+                calls.for_each(|call| add(call.map(Some)));
+                letters.for_each(|letter| add(letter.map(|letter| letter.call)));
+            }
+            (Err(error), _) | (_, Err(error)) => add(Err(error)),
         }
         summary.unreadable += unreadable;
     }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, channel, sync_channel},
     },
     thread,
     time::{Duration, SystemTime},
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     identity,
     input::{self, Complaints, Event, Line, MAX_LINE_BYTES, Progress, Source, Task},
+    output::{Failure, Outcome},
     record::{self, Problem},
 };
 
@@ -35,7 +36,7 @@ pub(crate) fn files(
     summary: Summary,
     complaints: &Complaints,
     progress: &mut Progress,
-) -> Summary {
+) -> Outcome<Summary> {
     let tasks = sources.iter().map(|source| Task {
         source: source.clone(),
         checked: None,
@@ -47,29 +48,48 @@ pub(crate) fn files(
         keys: sources.iter().map(Source::key).collect(),
         ignore_unknown,
         complaints,
-        events: Mutex::new((events, 0)),
+        events: Mutex::new((Some(events), 0)),
         turn: Mutex::new(Turn {
             next: 0,
+            gone: false,
             modified: vec![None; sources.len()],
             summary,
         }),
         passed: Condvar::new(),
     };
+    let read = progress.read.clone();
     let threads = thread::available_parallelism().map_or(2, usize::from);
-    let read = &progress.read.clone();
     thread::scope(|scope| {
         // The sender goes with it: its end is that of the events.
-        scope.spawn(move || input::read(tasks, read, &sender));
-        let parsers: Vec<_> = (0..threads.clamp(1, MAX_THREADS))
-            .map(|_| scope.spawn(|| files.parse()))
-            .collect();
-        while !parsers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            thread::park_timeout(TICK);
+        let reader = thread::Builder::new()
+            .spawn_scoped(scope, move || input::read(tasks, &read, &sender))
+            .map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+        let (running, done) = channel::<()>();
+        let mut parsers = Vec::new();
+        for _ in 0..threads.clamp(1, MAX_THREADS) {
+            let running = running.clone();
+            let parser = thread::Builder::new().spawn_scoped(scope, || {
+                let _running = running;
+                files.parse();
+            });
+            parsers.extend(parser.ok());
+        }
+        drop(running);
+        if parsers.is_empty() {
+            files.parse();
+        }
+        while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(TICK) {
             progress.at(lock(&files.turn).summary.calls());
         }
-    });
+        let ended = parsers.into_iter().map(thread::ScopedJoinHandle::join);
+        let ended: Vec<_> = ended.chain([reader.join()]).collect();
+        match ended.iter().all(Result::is_ok) {
+            true => Ok(()),
+            false => Err(Failure::failed("a thread has panicked; please report it")),
+        }
+    })?;
     let turn = files.turn.into_inner();
-    turn.unwrap_or_else(PoisonError::into_inner).summary
+    Ok(turn.unwrap_or_else(PoisonError::into_inner).summary)
 }
 
 struct Files<'a> {
@@ -78,7 +98,7 @@ struct Files<'a> {
     ignore_unknown: bool,
     complaints: &'a Complaints,
     /// And the number of the next.
-    events: Mutex<(Receiver<Event>, u64)>,
+    events: Mutex<(Option<Receiver<Event>>, u64)>,
     turn: Mutex<Turn>,
     passed: Condvar,
 }
@@ -86,6 +106,8 @@ struct Files<'a> {
 /// Whose turn it is to add what was parsed.
 struct Turn {
     next: u64,
+    /// Somebody will never take theirs.
+    gone: bool,
     /// When each file was last changed.
     modified: Vec<Option<SystemTime>>,
     summary: Summary,
@@ -95,15 +117,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets nobody wait for a thread that panics.
+struct Leaving<'a, 'b>(&'a Files<'b>);
+
+impl Drop for Leaving<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.events).0 = None;
+            lock(&self.0.turn).gone = true;
+            self.0.passed.notify_all();
+        }
+    }
+}
+
 /// A line, and what it is; nothing if it is empty.
 type Parsed<'a> = (Line, &'a [u8], Result<Row<'a>, Problem>);
 
 impl Files<'_> {
     fn parse(&self) {
+        let _leaving = Leaving(self);
         loop {
             let (number, event) = {
                 let mut events = lock(&self.events);
-                let Ok(event) = events.0.recv() else {
+                let Some(Ok(event)) = events.0.as_ref().map(Receiver::recv) else {
                     return;
                 };
                 let number = events.1;
@@ -119,11 +155,14 @@ impl Files<'_> {
                 _ => Vec::new(),
             };
             let mut turn = lock(&self.turn);
-            while turn.next != number {
+            while turn.next != number && !turn.gone {
                 turn = self
                     .passed
                     .wait(turn)
                     .unwrap_or_else(PoisonError::into_inner);
+            }
+            if turn.gone {
+                return;
             }
             self.add(&mut turn, &event, &parsed);
             turn.next += 1;

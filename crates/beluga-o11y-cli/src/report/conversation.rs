@@ -4,9 +4,11 @@ use beluga_o11y::{Json, LLMCallData};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The most characters of a call that are shown, of one message, and of anything else about it.
+/// The most characters of a call that are shown, of one message, and of its role.
 const MAX_CHARS: usize = 32 * 1024;
 const MAX_MESSAGE_CHARS: usize = 8 * 1024;
+const MAX_ROLE_CHARS: usize = 100;
+const MAX_MESSAGES: usize = 1_000;
 
 /// One message, or the answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,33 +19,32 @@ pub(crate) struct Said {
     pub(crate) left_out: usize,
 }
 
-/// The messages and the answer; and how many messages before them are left out. The last ones matter most.
+/// The messages and the answer; and how many before them are left out. The last ones matter most.
 pub(crate) fn conversation(call: &LLMCallData) -> (Vec<Said>, usize) {
     let mut messages = Vec::new();
     if let Some(value) = call.messages.as_ref().and_then(read) {
         messages_of(value, "user", &mut messages);
     }
-    let asked = messages.len();
     if let Some(value) = call.response.as_ref().and_then(read) {
         answer_of(value, &mut messages);
     }
+    let all = messages.len();
     let mut room = MAX_CHARS;
     let mut kept = Vec::new();
-    let mut left_out = 0;
-    for (index, (role, text)) in messages.into_iter().enumerate().rev() {
+    for (role, text) in messages.into_iter().rev().take(MAX_MESSAGES) {
         if room == 0 {
-            left_out += usize::from(index < asked);
-            continue;
+            break;
         }
-        let (text, cut) = cut(text, room.min(MAX_MESSAGE_CHARS));
+        let (text, left_out) = cut(text, room.min(MAX_MESSAGE_CHARS));
         room = room.saturating_sub(text.chars().count());
         kept.push(Said {
-            role,
+            role: role.map(|role| cut(role, MAX_ROLE_CHARS).0),
             text,
-            left_out: cut,
+            left_out,
         });
     }
     kept.reverse();
+    let left_out = all - kept.len();
     (kept, left_out)
 }
 
@@ -249,6 +250,13 @@ mod tests {
         assert!(said[said.len() - 2].text.starts_with("99 "));
         let chars: usize = said.iter().map(|said| said.text.chars().count()).sum();
         assert_eq!(chars, 32 * 1024);
+        let hostile = vec![json!({"role": "r".repeat(10_000)}); 5_000];
+        let (said, left_out) = conversation(&LLMCallData::new("p", "m").with_messages(&hostile));
+        assert_eq!((said.len(), left_out), (1_000, 4_000));
+        assert!(
+            said.iter()
+                .all(|said| said.role.as_ref().unwrap().len() == 100)
+        );
         let (only, left_out) = conversation(&LLMCallData::new("p", "m").with_messages(&many));
         assert_eq!(left_out, 100 - only.len());
     }

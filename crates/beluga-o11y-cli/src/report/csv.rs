@@ -1,7 +1,5 @@
 //! The tables as CSV: a row for each of their rows, whichever table it is of.
 
-use std::io::{self, Write};
-
 use super::{
     Key,
     figures::{Figures, Percentiles},
@@ -13,14 +11,17 @@ reasoning_tokens,cost,calls_with_cost,calls_with_tokens,duration_ms_p50,duration
 time_to_first_token_ms_p50,time_to_first_token_ms_p95,time_to_first_token_ms_p99,time_to_first_token_ms_max";
 
 /// What kind of row it is is told apart from the value, which may be any text.
-pub(crate) fn write(out: &mut dyn Write, data: &Data, keys: &[Key]) -> io::Result<()> {
-    writeln!(out, "{HEADER}")?;
-    row(out, "", "total", "", &data.total)?;
+pub(crate) fn text(data: &Data, keys: &[Key]) -> String {
+    let mut text = format!("{HEADER}\n");
+    let mut row = |by: &str, kind: &str, value: &str, of: &Figures| {
+        text.push_str(&line(by, kind, value, of));
+    };
+    row("", "total", "", &data.total);
     let mut tables = data.by.iter();
     for key in keys {
         if *key == Key::Time {
             for interval in &data.time.rows {
-                row(out, "time", "value", &interval.start, &interval.figures)?;
+                row("time", "value", &interval.start, &interval.figures);
             }
             continue;
         }
@@ -34,43 +35,44 @@ pub(crate) fn write(out: &mut dyn Write, data: &Data, keys: &[Key]) -> io::Resul
                 "none"
             };
             let value = shown.value.as_deref().unwrap_or_default();
-            row(out, &table.by, kind, value, &shown.figures)?;
+            row(&table.by, kind, value, &shown.figures);
         }
         if let Some(other) = &table.other {
-            row(out, &table.by, "other", "", other)?;
+            row(&table.by, "other", "", other);
         }
     }
-    Ok(())
+    text
 }
 
-fn row(out: &mut dyn Write, by: &str, kind: &str, value: &str, of: &Figures) -> io::Result<()> {
+fn line(by: &str, kind: &str, value: &str, of: &Figures) -> String {
     let some = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
-    write!(
-        out,
-        "{},{kind},{},{},{},{},{},{},{},{},{},{},{}",
+    let mut fields = vec![
         quoted(by),
+        kind.to_owned(),
         quoted(value),
-        of.calls,
-        of.errors,
+        of.calls.to_string(),
+        of.errors.to_string(),
         some(of.input_tokens),
         some(of.cache_read_tokens),
         some(of.cache_write_tokens),
         some(of.output_tokens),
         some(of.reasoning_tokens),
         of.cost.map(|cost| cost.to_string()).unwrap_or_default(),
-        of.calls_with_cost,
-        of.calls_with_tokens,
-    )?;
+        of.calls_with_cost.to_string(),
+        of.calls_with_tokens.to_string(),
+    ];
     for percentiles in [of.duration_ms, of.time_to_first_token_ms] {
         match percentiles {
-            Some(Percentiles { p50, p95, p99, max }) => write!(out, ",{p50},{p95},{p99},{max}")?,
-            None => write!(out, ",,,,")?,
+            Some(Percentiles { p50, p95, p99, max }) => {
+                fields.extend([p50, p95, p99, max].map(|value| value.to_string()));
+            }
+            None => fields.extend([const { String::new() }; 4]),
         }
     }
-    writeln!(out)
+    format!("{}\n", fields.join(","))
 }
 
-/// As RFC 4180 has it. What a spreadsheet would take for a formula is made text.
+/// As RFC 4180 has it, but for the line breaks. What a spreadsheet would take for a formula is made text.
 fn quoted(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = match formula {
@@ -80,5 +82,27 @@ fn quoted(text: &str) -> String {
     match text.contains(['"', ',', '\n', '\r']) || formula {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_quotes_has_them() {
+        for (text, field) in [
+            ("gpt-4o", "gpt-4o"),
+            ("a,b", "\"a,b\""),
+            ("a\rb", "\"a\rb\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("=1+1", "\"'=1+1\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@x", "\"'@x\""),
+            ("\tx", "\"'\tx\""),
+        ] {
+            assert_eq!(quoted(text), field);
+        }
     }
 }

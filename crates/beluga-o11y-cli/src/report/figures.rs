@@ -43,8 +43,7 @@ impl Facts {
         duration: Option<Duration>,
         time_to_first_token: Option<Duration>,
     ) -> Self {
-        let micros =
-            |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(i64::MAX as u64);
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self {
             failed,
             input_tokens: usage.input_tokens,
@@ -281,5 +280,69 @@ impl Values {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(millis: impl Iterator<Item = u64>) -> Sums {
+        let mut sums = Sums::default();
+        for millis in millis {
+            let call = LLMCallData::new("p", "m")
+                .with_duration(Duration::from_millis(millis))
+                .with_cost(1e-10)
+                .with_tokens(u64::MAX / 3, 1);
+            sums.add(&Facts::of(&call));
+        }
+        sums
+    }
+
+    #[test]
+    fn merged_sums_are_those_of_all_calls() {
+        for (few, many) in [
+            (3, 4),
+            (100, 100),
+            (128, 5),
+            (5, 1_000),
+            (1_000, 2_000),
+            (1_000, 0),
+        ] {
+            let mut merged = sums(1..few);
+            merged.merge(&sums(few..few + many));
+            assert_eq!(
+                merged.figures(),
+                sums(1..few + many).figures(),
+                "{few} {many}"
+            );
+        }
+    }
+
+    #[test]
+    fn small_costs_count_and_large_counts_end() {
+        let figures = sums(1..=1_000).figures();
+        assert_eq!(figures.cost, Some(1e-7));
+        assert_eq!(figures.input_tokens, Some(u64::MAX));
+        let latency = figures.duration_ms.unwrap();
+        assert_eq!(latency.max, 1_000.0);
+        assert!(
+            latency.p99 >= 990.0 && latency.p99 <= 1_000.0,
+            "{latency:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_longer_than_the_longest() {
+        let call = LLMCallData::new("p", "m").with_duration(Duration::MAX);
+        let mut sums = Sums::default();
+        for _ in 0..200 {
+            sums.add(&Facts::of(&call));
+        }
+        let latency = sums.figures().duration_ms.unwrap();
+        assert_eq!(
+            (latency.p50, latency.max),
+            (u64::MAX as f64 / 1e3, u64::MAX as f64 / 1e3)
+        );
     }
 }

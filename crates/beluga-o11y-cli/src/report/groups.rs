@@ -1,6 +1,6 @@
 //! Calls by what they have in a field.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// So many values are shown; all others together are one row.
-pub(crate) const MAX_ROWS: usize = 1_000;
+const MAX_ROWS: usize = 1_000;
 /// So many values are kept apart while calls are read; then the smaller half goes to the others.
 const MAX_VALUES: usize = 10_000;
 
@@ -68,14 +68,12 @@ impl Groups {
                 None => self.none.add(facts),
             };
         }
+        // One that stands twice is one.
+        let tags: BTreeSet<&str> = call.tags.iter().map(|tag| &**tag).collect();
         let mut any = false;
-        for (index, tag) in call.tags.iter().enumerate() {
-            // One that stands twice is one.
-            let before = call.tags.get(..index).unwrap_or_default();
-            if !tag.is_empty() && !before.contains(tag) {
-                any = true;
-                self.value(&short(tag)).add(facts);
-            }
+        for tag in tags.into_iter().filter(|tag| !tag.is_empty()) {
+            any = true;
+            self.value(&short(tag)).add(facts);
         }
         if !any {
             self.none.add(facts);

@@ -160,7 +160,10 @@ impl Picks {
         self.seen += 1;
         let slow = row.duration.map(|duration| duration.as_nanos() as i128);
         let slow = slow.filter(|rank| self.slowest.wants(*rank));
-        let dear = row.facts.cost.and_then(|cost| i128::try_from(cost).ok());
+        let dear = row
+            .facts
+            .cost
+            .map(|cost| i128::try_from(cost).unwrap_or(i128::MAX));
         let dear = dear.filter(|rank| *rank > 0 && self.dearest.wants(*rank));
         // The latest first.
         let failed = row.facts.failed;

@@ -10,6 +10,7 @@ use super::{
     Key,
     figures::{Figures, Sums},
     groups::{Groups, Table},
+    key::short,
     picks::{Calls, Picks, Place},
     row::Row,
     timeline::{Models, Over, Timeline, time},
@@ -25,7 +26,7 @@ pub(crate) struct Summary {
     range: Option<(DateTime<Utc>, DateTime<Utc>)>,
     total: Sums,
     groups: Vec<Groups>,
-    pub(crate) timeline: Timeline,
+    timeline: Timeline,
     /// For a page only.
     picks: Option<Picks>,
     /// Lines that could not be read.
@@ -109,7 +110,7 @@ impl Summary {
         for groups in &mut self.groups {
             groups.add(row);
         }
-        self.timeline.add(start, &row.model, &row.facts);
+        self.timeline.add(start, &short(&row.model), &row.facts);
         if let Some(picks) = &mut self.picks {
             picks.add(row, start, origin.place, read);
         }

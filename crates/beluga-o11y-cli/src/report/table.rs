@@ -41,6 +41,9 @@ const PADDING: usize = 2;
 
 pub(crate) fn write(out: &mut dyn Write, data: &Data, keys: &[Key]) -> io::Result<()> {
     head(out, data)?;
+    if data.total.calls == 0 {
+        return Ok(());
+    }
     let mut tables = data.by.iter();
     for key in keys {
         if *key == Key::Time {

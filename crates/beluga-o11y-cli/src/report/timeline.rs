@@ -145,15 +145,24 @@ impl Timeline {
         true
     }
 
-    /// From the first bucket to the last: how many there would be if all had calls.
+    /// From the first bucket to the last, but for one call in fifty at either end, whose clocks may have been wrong: how many
+    /// there would be if all had calls.
     fn length(&self) -> i64 {
-        let first = self.buckets.keys().next().copied().unwrap_or_default();
-        let last = self.buckets.keys().next_back().copied().unwrap_or_default();
+        let calls: u64 = self.buckets.values().map(|bucket| bucket.sums.calls).sum();
+        let mut before = 0;
+        let mut inner = self.buckets.iter().filter(|(_, bucket)| {
+            let (first, last) = (before + 1, before + bucket.sums.calls);
+            before = last;
+            last > calls / 50 && first <= calls - calls / 50
+        });
+        let first = inner.next().map(|(start, _)| *start).unwrap_or_default();
+        let last = inner.last().map_or(first, |(start, _)| *start);
         let (width, _) = WIDTHS.get(self.width).copied().unwrap_or((1, ""));
-        last.saturating_sub(first) / width + 1
+        let rows = i64::try_from(self.buckets.len()).unwrap_or(i64::MAX);
+        (last.saturating_sub(first) / width + 1).max(rows)
     }
 
-    /// In so many intervals at most, with those in which no calls began.
+    /// In so many intervals at most, those in which no calls began included.
     pub(crate) fn over(&mut self, most: i64) -> Over {
         while self.length() > most && self.widen() {}
         let (seconds, name) = WIDTHS.get(self.width).copied().unwrap_or((1, "1s"));
@@ -164,7 +173,10 @@ impl Timeline {
                 .buckets
                 .iter()
                 .map(|(start, bucket)| Interval {
-                    start: time(DateTime::from_timestamp(*start, 0).unwrap_or_default()),
+                    // An interval may begin before time does.
+                    start: time(
+                        DateTime::from_timestamp(*start, 0).unwrap_or(DateTime::<Utc>::MIN_UTC),
+                    ),
                     figures: bucket.sums.figures(),
                 })
                 .collect(),
@@ -341,5 +353,16 @@ mod tests {
         ];
         let (every, starts, calls) = starts(&ends, 31);
         assert_eq!((every, starts.len(), calls), ("4096y", 3, 3));
+        assert_eq!(starts[0], "-262143-01-01T00:00:00Z");
+        // A clock that was wrong costs the others nothing.
+        let mut times: Vec<String> = (0..24)
+            .flat_map(|hour| {
+                (0..5).map(move |minute| format!("2026-11-22T{hour:02}:{minute:02}:00Z"))
+            })
+            .collect();
+        times.push("1970-01-01T00:00:00Z".to_owned());
+        let times: Vec<_> = times.iter().map(String::as_str).collect();
+        let (every, starts, calls) = self::starts(&times, 31);
+        assert_eq!((every, starts.len(), calls), ("1h", 25, 121));
     }
 }

@@ -532,16 +532,34 @@ fn what_cannot_be_read_is_named_and_all_else_is_counted() {
         ),
         (
             &["report", &file, "--html", &file],
-            "is read; name another file",
+            "is no page of a report, and would be lost",
         ),
     ] {
         place.run(arguments).ends_with(2).complains(words);
     }
     assert_eq!(place.read("calls.jsonl"), text);
-    place
-        .run(&["report", &file, "--html", "no/where.html"])
-        .ends_with(1)
-        .complains("no/where.html: ");
+    for (arguments, words) in [
+        (
+            &["report", &file, "--html", "no/where.html", "--json"][..],
+            "--html: no/where.html: ",
+        ),
+        (&["report", &file, "--html", "-"], "a page goes to a file"),
+        (&["report", &file, "--html", "."], "is no page of a report"),
+        (
+            &["report", &file, "--html", "/dev/null"],
+            "is no page of a report",
+        ),
+        (
+            &["report", &file, "--by", "tag,model,tag"],
+            "tag is named twice",
+        ),
+        (
+            &["report", &file, "--since", "1h", "--until", "2h"],
+            "no call can begin then",
+        ),
+    ] {
+        place.run(arguments).ends_with(2).complains(words);
+    }
 }
 
 #[test]
@@ -569,6 +587,55 @@ fn standard_input_and_calls_without_a_time() {
         "the first began a minute before it ended, now: {took}"
     );
     assert!(at("last") >= before - TimeDelta::seconds(1) && at("last") <= Utc::now());
+}
+
+/// What machines read is not changed on its way, and what a person reads does not act on the terminal.
+#[test]
+fn control_characters_reach_machines_and_no_terminal() {
+    let place = Place::new();
+    let models = ["a\u{7f}b", "a\u{9b}b", "a\u{1b}[31mb", "a\u{7}b", "ab"];
+    let file = place.file(
+        "calls.jsonl",
+        lines(&models.map(|model| json!({"model": model}))),
+    );
+    let read: Value = report(&place, &[&file]);
+    let rows = read["by"][0]["rows"].as_array().unwrap();
+    let mut found: Vec<_> = rows
+        .iter()
+        .map(|row| row["value"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    let mut expected = models;
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let json = place.run(&["report", "--json", &file]).ends_with(0).out;
+    assert!(!json.contains(|char: char| char.is_control() && char != '\n'));
+    let rows = csv(&place
+        .run(&["report", "--csv", &file, "--by", "model"])
+        .ends_with(0)
+        .out);
+    let mut found: Vec<_> = rows.iter().skip(2).map(|row| row[2].as_str()).collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+/// As long as a line may be, and no longer than it takes to read.
+#[test]
+fn a_call_with_very_many_tags() {
+    let place = Place::new();
+    let tags: Vec<_> = (0..200_000).map(|n| format!("t{}", n % 100_000)).collect();
+    let file = place.file("calls.jsonl", lines(&[json!({"tags": tags, "cost": 1})]));
+    let start = std::time::Instant::now();
+    let report = report(&place, &[&file, "--by", "tag"]);
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    let rows = report["by"][0]["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["calls"]), (1_000, &json!(1)));
+    let others = report["by"][0]["other"]["calls"].as_u64().unwrap();
+    assert_eq!(others, 99_000);
 }
 
 /// Every kind of value has a row of its own, whatever it is called.
@@ -853,9 +920,30 @@ fn a_page_has_the_figures_and_the_calls_worth_a_look() {
     let parts = models["rows"].as_array().unwrap();
     for (index, name) in names.iter().enumerate() {
         let parts = parts.iter().map(|parts| &parts[index]);
-        let calls: u64 = parts.filter_map(|part| part["calls"].as_u64()).sum();
-        let of = |r: &&Value| r["model"].as_str() == name.as_str();
-        assert_eq!(calls as usize, records.iter().filter(of).count(), "{name}");
+        let sum = |field: &str| {
+            parts
+                .clone()
+                .filter_map(|part| part[field].as_f64())
+                .sum::<f64>()
+        };
+        let own: Vec<_> = records
+            .iter()
+            .filter(|r| r["model"].as_str() == name.as_str())
+            .collect();
+        assert_eq!(sum("calls") as usize, own.len(), "{name}");
+        assert_eq!(
+            sum("errors") as usize,
+            own.iter().filter(|r| failed(r)).count(),
+            "{name}"
+        );
+        let tokens = |r: &&&Value| {
+            r["input_tokens"].as_u64().unwrap_or(0) + r["output_tokens"].as_u64().unwrap_or(0)
+        };
+        assert_eq!(
+            sum("tokens") as u64,
+            own.iter().map(|r| tokens(&r)).sum::<u64>(),
+            "{name}"
+        );
     }
     for (row, parts) in data["time"]["rows"].as_array().unwrap().iter().zip(parts) {
         let parts = parts.as_array().unwrap().iter();
@@ -902,6 +990,10 @@ fn a_page_is_for_its_owner_and_holds_hostile_content_as_text() {
         "that of the data, and that of the script"
     );
     assert!(!page.contains("<b>"));
+    // A page may take the place of a page.
+    place
+        .run(&["report", &file, "--html", "page.html", "--json"])
+        .ends_with(0);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
