@@ -1,8 +1,8 @@
 """Writes calls as JSON Lines, the same ones every time: `calls.py KIND FILE`, and prints what a page of
 them must show.
 
-KIND is `few` (10 calls that say little), `many` (100,000, some with long conversations), `hostile` (every text tries to
-act on the page), `empty`, or `november` (three weeks of an assistant, as in the picture of the README).
+KIND is `few` (10 calls that say little, but for one), `many` (100,000, some with long texts), `hostile` (every text
+tries to act on the page), `empty`, or `november` (three weeks of an assistant, as in the picture of the README).
 """
 
 import json
@@ -24,6 +24,8 @@ HOSTILE = [
     "bell \x07 escape \x1b[31m nul \x00 delete \x7f next line \x85 return \r here",
     "override \u202egnp.exe\u202c isolate \u2067abc\u2069 separators \u2028 \u2029 mark \ufeff tags \U000e0041\U000e0042",
     "x" * 30_000,
+    # Cut after any even number of units of UTF-16, it loses half an emoji.
+    "x" + "\U0001f600" * 3_000,
     "שלום עולם العربية 👩‍👩‍👧‍👦 e\u0301\u0301\u0301\u0301 \U0001f600",
     "",
     "   ",
@@ -43,6 +45,9 @@ def few():
             call["duration_ms"] = 400 + 90 * i
         if i == 7:
             call["error"] = {"kind": "Timeout", "message": ""}
+        elif i == 9:
+            call["messages"] = [{"role": "user", "content": f"Message {n} " + "and on " * 150} for n in range(60)]
+            call["response"] = "Answer"
         elif i % 3:
             call["messages"] = [{"role": "user", "content": f"Question {i}"}]
             call["response"] = f"Answer {i}"
@@ -67,8 +72,8 @@ def many():
             "input_tokens": tokens_in,
             "cache_read_tokens": tokens_in // 3,
             "output_tokens": tokens_out,
-            "session_id": f"session-{i // 12}",
-            "user_id": f"user-{min(int(DICE.expovariate(0.002)), 2500)}",
+            "session_id": f"session-{i // 6}",
+            "user_id": f"user-{min(int(DICE.expovariate(0.002)), 2500)}" if i % 50 else None,
             "tags": [["production", "staging", "canary"][i % 3]],
         }
         if i % 20:
@@ -184,6 +189,7 @@ def november():
 def main():
     kind, path = sys.argv[1:]
     shown = {"calls": 0, "errors": 0, "input": 0, "output": 0, "calls_with_cost": 0, "models": {}}
+    values = {"model": set(), "user": set(), "session": set(), "tag": set()}
     costs, slowest = [], {}
     with open(path, "w", encoding="utf-8") as file:
         for call in {"few": few, "many": many, "hostile": hostile, "empty": empty, "november": november}[kind]():
@@ -192,9 +198,13 @@ def main():
             shown["errors"] += "error" in call
             shown["input"] += call.get("input_tokens", 0)
             shown["output"] += call.get("output_tokens", 0)
-            model = shown["models"].setdefault(call["model"], {"calls": 0, "errors": 0, "costs": []})
+            model = shown["models"].setdefault(call["model"], {"calls": 0, "errors": 0, "tokens": 0, "costs": []})
             model["calls"] += 1
             model["errors"] += "error" in call
+            model["tokens"] += call.get("input_tokens", 0) + call.get("output_tokens", 0)
+            for by, field in ("model", "model"), ("user", "user_id"), ("session", "session_id"):
+                values[by].add(call.get(field))
+            values["tag"].update(call.get("tags", []))
             if "cost" in call:
                 costs.append(call["cost"])
                 model["costs"].append(call["cost"])
@@ -203,6 +213,7 @@ def main():
     for model in shown["models"].values():
         model["cost"] = math.fsum(model.pop("costs"))
     shown |= {"cost": math.fsum(costs), "calls_with_cost": len(costs), "hostile": HOSTILE}
+    shown["values"] = {by: len(of - {None}) for by, of in values.items()}
     shown["slowest"] = [message["content"] for message in slowest.get("messages", [])]
     shown["slowest"] += [slowest["response"]] if "response" in slowest else []
     print(json.dumps(shown))

@@ -1,6 +1,6 @@
 // Opens pages of `report --html` in Chromium and looks at what is there: `look.mjs CHROMIUM DIRECTORY KIND...`. The
 // directory has KIND.html and KIND.json, which says what must be shown. Exits with 1 if anything is not as it should be.
-import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
@@ -82,6 +82,8 @@ const pale = () => {
 const rows = (page, section) =>
   page.$$eval(`${section} .panel:not([hidden]) tbody tr`, (lines) => lines.map((line) => [...line.children].map((cell) => cell.textContent)));
 
+const UNKNOWN = { cost: "No call says what it cost.", tokens: "No call says how many tokens it took.", errors: "No call failed." };
+
 async function cards(page, expected) {
   const value = (id) => page.textContent(`[data-card=${id}] .value`);
   same(await value("calls"), grouped(expected.calls), "calls");
@@ -96,35 +98,72 @@ async function cards(page, expected) {
   }
 }
 
+/** What all tooltips of a chart say together, by the name of the line, and how far that may be off, since it is rounded. */
+async function told(page, id) {
+  await page.locator(`#${id} .plot`).focus();
+  await page.keyboard.press("Home");
+  const sums = await page.evaluate((id) => {
+    const plot = document.querySelector(`#${id} .plot`);
+    const titles = new Set();
+    const sums = {};
+    for (;;) {
+      const tip = document.getElementById("tip");
+      const title = tip.querySelector(".when").textContent;
+      if (titles.has(title)) return sums;
+      titles.add(title);
+      for (const row of tip.querySelectorAll(".row")) {
+        const value = Number(row.children[2].textContent.replace(/ .*/, "").replaceAll(/[,$]/g, ""));
+        const sum = sums[row.children[1].textContent] ??= { is: 0, off: 0.0001 };
+        sum.is += value;
+        sum.off += value < 0.1 ? 0.00005 : 0.005;
+      }
+      plot.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+    }
+  }, id);
+  check(await page.locator("#tip").isVisible(), `a tooltip of ${id}`);
+  return sums;
+}
+
+/** The dearest seven models have their own part of the charts over time, and all others share one. */
+async function overTime(page, expected) {
+  const ranked = Object.entries(expected.models).sort(([, a], [, b]) => b.cost - a.cost);
+  const parts = ranked.slice(0, 7).map(([name, model]) => ({ name, ...model }));
+  const others = ranked.slice(7).map(([, model]) => model);
+  const sum = (of, field) => of.reduce((all, one) => all + (one?.[field] ?? 0), 0);
+  if (others.length) parts.push({ name: "other models", ...Object.fromEntries(["calls", "errors", "tokens", "cost"].map((field) => [field, sum(others, field)])) });
+  const close = (is, should, off, what) => check(Math.abs((is ?? 0) - should) <= off, `${what} over time: ${is}, not ${should}`);
+
+  const { names, rows } = await page.evaluate(() => JSON.parse(document.getElementById("data").textContent).models);
+  same(names.map((name) => name ?? "other models"), parts.map(({ name }) => name), "models over time");
+  for (const [i, part] of parts.entries()) {
+    for (const field of ["calls", "errors", "tokens", "cost"]) {
+      close(sum(rows.map((row) => row[i]), field), part[field], 1e-6, `${field} of ${part.name}`);
+    }
+  }
+  for (const field of ["cost", "errors"]) {
+    const seen = parts.filter((part) => part[field] > 0);
+    if (!seen.length) continue;
+    const sums = await told(page, `chart-${field}`);
+    for (const part of seen) close(sums[part.name]?.is, part[field], field === "errors" ? 0 : sums[part.name]?.off, `${field} of ${part.name} in tooltips`);
+    close(sums.total.is, sum(seen, field), field === "errors" ? 0 : sums.total.off, `${field} in tooltips`);
+    if (seen.length > 1) same(await page.$$eval(`#chart-${field} .legend li`, (all) => all.map((one) => one.textContent)), seen.map(({ name }) => name), `legend of ${field}`);
+  }
+  await page.keyboard.press("Escape");
+}
+
 async function charts(page, expected, width) {
   const marks = (id) => page.$$eval(`#${id} .mark`, (all) => all.filter((mark) => mark.getBBox().height + mark.getBBox().width > 0).length);
   const has = { cost: expected.calls_with_cost > 0, tokens: expected.input > 0, latency: true, errors: expected.errors > 0 };
   for (const [id, any] of Object.entries(has)) {
     same((await marks(`chart-${id}`)) > 0, any, `the chart of ${id} has something`);
     same((await marks(`bars-${id}`)) > 0, any, `the bars of ${id} have something`);
-    if (!any) check(/^No call /.test(await page.textContent(`#chart-${id} .nothing`)), `the chart of ${id} says that there is nothing`);
+    if (!any) same(await page.textContent(`#chart-${id} .nothing`), UNKNOWN[id], `the chart of ${id} says that there is nothing`);
   }
 
-  // Every bucket is read with the keyboard. Together they have all calls and all errors.
+  // Every bucket is read with the keyboard. Together they have all calls.
   const plot = page.locator("#chart-latency .plot");
   const read = async () => page.textContent("#tip");
-  await plot.focus();
-  await page.keyboard.press("Home");
-  const sums = await page.evaluate(() => {
-    const plot = document.querySelector("#chart-latency .plot");
-    const titles = new Set();
-    let calls = 0;
-    for (;;) {
-      const tip = document.getElementById("tip");
-      const title = tip.querySelector(".when").textContent;
-      if (titles.has(title)) return { calls, hidden: tip.hidden };
-      titles.add(title);
-      const row = [...tip.querySelectorAll(".row")].find((one) => one.children[1].textContent === "calls");
-      calls += Number(row.children[2].textContent.replaceAll(",", ""));
-      plot.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
-    }
-  });
-  same(sums, { calls: expected.calls, hidden: false }, "calls in all tooltips");
+  same((await told(page, "chart-latency")).calls.is, expected.calls, "calls in all tooltips");
   await page.keyboard.press("Escape");
   check(await page.locator("#tip").isHidden(), "Escape hides the tooltip");
   const box = await plot.boundingBox();
@@ -176,8 +215,18 @@ async function tables(page, expected) {
       same(before.length, Object.keys(expected.models).length, "models");
     }
     const last = before.at(-1)[0] === "other";
+    if (!expected.hostilePage) {
+      // Calls that have none are in a row, but no value.
+      const many = expected.values[name] > 10_000 ? "10,000" : grouped(expected.values[name]);
+      const more = expected.values[name] > 10_000;
+      same(await tab.textContent(), `${name} (${many}${more ? "+" : ""})`, "the tab says how many values there are");
+      const notes = await page.textContent("#tables .panel:not([hidden]) .tools");
+      same(/The .* values;/.exec(notes)?.[0], last ? `The 1,000 largest of ${more ? "more than " : ""}${many} values;` : undefined, `values by ${name}`);
+      same(last, expected.values[name] > 1000, `there are others by ${name}`);
+    }
     if (expected.calls > 50_000 && ["user", "session"].includes(name)) {
-      same([before.length, last], [1001, true], `rows by ${name}, and the others`);
+      const none = before.filter(([value]) => value === "(none)").length;
+      same([before.length, none], [1001 + none, name === "user" ? 1 : 0], `rows by ${name}, and the others`);
       same(before.reduce((all, row) => all + number(row[1]), 0), expected.calls, `calls by ${name} and of the others`);
     }
     const order = async (title, column, descending) => {
@@ -217,12 +266,16 @@ async function tables(page, expected) {
 async function shows(page, written, what) {
   const blocks = await page.$$eval("#call .block:has(> pre:not(.code)):not(.error)", (all) =>
     all.map((block) => [block.querySelector("pre").textContent, block.querySelector(".note")?.textContent ?? ""]));
-  same(blocks.length, written.length, `messages of ${what}`);
+  // Of long conversations the end is there.
+  const notes = (await page.locator("#call .body > .note").allTextContents()).filter((note) => note.includes("earlier"));
+  const earlier = written.length - blocks.length;
+  same(notes, written.length > 50 ? [`${earlier} earlier messages are not here.`] : [], `earlier messages of ${what}`);
+  same(earlier > 0, written.length > 50, `messages of ${what} are left out`);
   blocks.forEach(([text, note], i) => {
-    const whole = visible(written[i]);
+    const whole = visible(written[earlier + i]);
     if (!note) return same(text, whole, `message ${i} of ${what}`);
-    check(text.length > 1000 && whole.startsWith(text), `the beginning of message ${i} of ${what}: ${text.slice(0, 100)}`);
-    same(number(note), Array.from(written[i]).length - Array.from(text).length, `characters that are missing of message ${i} of ${what}`);
+    check((text.length > 1000 || earlier && !i) && whole.startsWith(text), `the beginning of message ${i} of ${what}: ${text.slice(0, 100)}`);
+    same(number(note), Array.from(written[earlier + i]).length - Array.from(text).length, `characters that are missing of message ${i} of ${what}`);
   });
 }
 
@@ -250,6 +303,19 @@ async function calls(page, expected) {
   await page.keyboard.press("Escape");
   check(await dialog.isHidden(), "Escape closes the call");
 
+  // From one call to the next as the table has them, however it is sorted.
+  await page.locator("#calls .panel:not([hidden]) thead button").first().click();
+  const times = (await rows(page, "#calls")).slice(0, 4).map(([time]) => time);
+  const opened = [];
+  await first.click();
+  while (opened.length < times.length) {
+    if (opened.length) await page.getByRole("button", { name: "Next" }).click();
+    opened.push(await page.textContent("#call dl dd"));
+  }
+  same(opened, times, "calls, one after the other");
+  check(await page.getByRole("button", { name: "Previous" }).isEnabled(), "there is a call before");
+  await page.keyboard.press("Escape");
+
   // From the tab to the first call with the keyboard alone.
   await page.locator("#calls [role=tab][aria-selected=true]").focus();
   for (let i = 0; i < 30 && !(await first.evaluate((link) => link === document.activeElement)); i++) await page.keyboard.press("Tab");
@@ -268,6 +334,7 @@ async function calls(page, expected) {
   } else {
     check((await page.textContent("#calls .panel:not([hidden])")).includes("No call failed."), "no call failed");
   }
+  if (!expected.calls_with_cost) same(await page.textContent("#calls-1 tbody"), UNKNOWN.cost, "no dearest call");
 }
 
 /** Charts are drawn once their width is known. */
@@ -297,6 +364,7 @@ async function look(page, kind, width) {
   await cards(page, expected);
   if (expected.calls) {
     await charts(page, expected, width);
+    if (kind !== "hostile") await overTime(page, expected);
     if (kind === "many") await gaps(page);
     await tables(page, expected);
     await calls(page, expected);
@@ -306,11 +374,60 @@ async function look(page, kind, width) {
   same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing is too wide at the end");
   same(await page.evaluate(strangers), { hacked: "undefined", scripts: 2, names: [], tags: [] }, "only what belongs there");
   const acting = (await page.evaluate(said)).match(ACTING);
+  const half = (await page.evaluate(said)).match(/\\u\{d[89a-f]..\}/);
+  check(!half, `half a character: ${half?.[0]}`);
   check(!acting, `characters that act: ${acting?.map((one) => one.codePointAt(0).toString(16))}`);
   await page.emulateMedia({ media: "print" });
   same(await page.$$eval(".panel", (all) => all.every((panel) => panel.checkVisibility())), true, "all tables are on paper");
   await page.emulateMedia({ media: null });
   return took;
+}
+
+/** A page with other data than was written. */
+async function edited(page, kind, name, edit) {
+  const html = readFileSync(join(directory, `${kind}.html`), "utf8");
+  const [before, rest] = html.split('<script type="application/json" id="data">');
+  const end = rest.indexOf("</script>");
+  const path = join(directory, `${kind}-${name}.html`);
+  const data = JSON.stringify(edit(JSON.parse(rest.slice(0, end)))).replaceAll("<", "\\u003c");
+  writeFileSync(path, `${before}<script type="application/json" id="data">${data}${rest.slice(end)}`);
+  await page.goto(String(pathToFileURL(path)));
+  await drawn(page);
+  if (screenshots) await page.screenshot({ path: join(screenshots, `${kind}-${name}.png`), fullPage: true });
+}
+
+/** Calls that cost nothing are not calls of which nobody knows what they cost. */
+async function free(page) {
+  const zero = (unknown) => (data) => JSON.parse(JSON.stringify(data), function (key, value) {
+    if (["p50", "p95", "p99", "max"].includes(key) || typeof value === "number" && key === "duration_ms") return 0;
+    if (["cost", "tokens", "input_tokens", "output_tokens"].includes(key)) return 0;
+    return ["calls_with_cost", "calls_with_tokens"].includes(key) ? this.calls - unknown : value;
+  });
+  const duration = "p50, p95 and p99 are 0\u00a0ms at all times.";
+  for (const [unknown, ...texts] of [
+    [0, "All calls cost $0.", "All calls took 0 tokens.", duration, "No call cost anything."],
+    [1, "Every cost that is known is $0.", "Every number of tokens that is known is 0.", duration, "No call says that it cost anything."],
+  ]) {
+    await edited(page, "few", `free-${unknown}`, zero(unknown));
+    same(await page.textContent("[data-card=cost] .value"), "$0", "cost of free calls");
+    const said = await page.$$eval("#chart-cost .nothing, #chart-tokens .nothing, #chart-latency .nothing, #calls-1 tbody", (all) => all.map((one) => one.textContent));
+    same(said, texts, "what is said of free calls");
+    same(await page.locator("#bars-cost .figure").allTextContents(), ["$0"], "bars of free calls");
+  }
+}
+
+/** Values of which there are more than bars, or more than rows. */
+async function rest(page, expected) {
+  const { user } = expected.values;
+  for (const [by, said] of [
+    ["model", "and 2 more, in the table below"],
+    ["user", (bars) => `and ${grouped(user - bars)} more; the table below has the 1,000 largest`],
+    ["session", (bars) => `and more than ${grouped(10_000 - bars)} more; the table below has the 1,000 largest`],
+  ]) {
+    await edited(page, "many", by, (data) => ({ ...data, by: data.by.filter((table) => table.by === by) }));
+    const bars = (await page.locator("#bars-cost .name").allTextContents()).filter((name) => name !== "(none)").length;
+    same(await page.textContent("#bars-cost .note"), said instanceof Function ? said(bars) : said, `bars that are not there, by ${by}`);
+  }
 }
 
 async function picture(page, kind, name) {
@@ -353,6 +470,17 @@ for (const kind of kinds) {
       if (screenshots) await picture(page, kind, `${kind}-${colorScheme}-${width}`);
       await page.close();
     }
+  }
+  if (kind === "few" || kind === "many") {
+    where = `${kind}, with other data`;
+    const page = await browser.newPage();
+    try {
+      if (kind === "few") await free(page);
+      else await rest(page, JSON.parse(readFileSync(join(directory, `${kind}.json`))));
+    } catch (error) {
+      check(false, error.message);
+    }
+    await page.close();
   }
   console.log(`   ${kind}: open after ${times.join(", ")} ms`);
 }

@@ -49,7 +49,9 @@ function button(text, click, attributes = {}) {
 }
 
 /** The beginning of a text that must fit into a line; a cell with 30,000 characters is slow, and nobody reads it. */
-const brief = (text, most = 160) => (text.length > most ? `${text.slice(0, most)}…` : text);
+const brief = (text, most = 160) => (text.length > most ? `${text.slice(0, most).replace(HALF, "")}…` : text);
+/** The first half of a character whose other half was cut. */
+const HALF = /[\ud800-\udbff]$/;
 const NONE = "(none)";
 function shownName(value) {
   if (value === null || value === undefined || value === "") return NONE;
@@ -419,12 +421,25 @@ function onWidth(element, draw) {
   watch.observe(element);
 }
 
+/** Why there is nothing to show of something: nobody says what it was, or what is known of it is 0. */
+function nothing(total) {
+  const allOf = (calls, all, some) => (calls < total.calls ? some : all);
+  return {
+    cost: known(total.cost) ? allOf(total.calls_with_cost, "All calls cost $0.", "Every cost that is known is $0.") : "No call says what it cost.",
+    dearest: known(total.cost) ? allOf(total.calls_with_cost, "No call cost anything.", "No call says that it cost anything.") : "No call says what it cost.",
+    tokens: known(total.input_tokens) || known(total.output_tokens)
+      ? allOf(total.calls_with_tokens, "All calls took 0 tokens.", "Every number of tokens that is known is 0.") : "No call says how many tokens it took.",
+    duration: total.duration_ms ? "p50, p95 and p99 are 0\u00a0ms at all times." : "No call says how long it took.",
+  };
+}
+
 function timeCharts(total) {
+  const none = nothing(total);
   const calls = (row) => [["calls", count(row.calls), null]];
   return [
     timeChart({
       id: "cost", title: "Cost", sum: money(total.cost), gist: `Cost over time by model, ${money(total.cost)} in all.`,
-      series: byModel("cost", "cost"), format: money, axis: axisMoney, none: "No call says what it cost.",
+      series: byModel("cost", "cost"), format: money, axis: axisMoney, none: none.cost,
       extra: (row) => [["total", money(row.cost), null], ...calls(row)],
     }),
     timeChart({
@@ -435,14 +450,14 @@ function timeCharts(total) {
         { name: "input, cached", color: "var(--cached)", values: buckets.map(({ row }) => row.cache_read_tokens) },
         { name: "output", color: "var(--output)", values: buckets.map(({ row }) => row.output_tokens) },
       ],
-      format: count, axis: (value) => compact.format(value), integers: true, none: "No call says how many tokens it took.", extra: calls,
+      format: count, axis: (value) => compact.format(value), integers: true, none: none.tokens, extra: calls,
     }),
     timeChart({
       id: "latency", title: "Latency", sum: `p50 ${duration(quantile(total, "p50"))}, p95 ${duration(quantile(total, "p95"))}`,
       gist: `Duration of calls over time: half take less than ${duration(quantile(total, "p50"))}, 95% less than ${duration(quantile(total, "p95"))}.`,
       series: ["p50", "p95", "p99"].map((name) => ({ name, color: `var(--${name})`, values: buckets.map(({ row }) => quantile(row, name)) })),
       lines: true, format: duration, axis: axisDuration, unit: (most) => (most >= 120000 ? 60000 : most >= 1000 ? 1000 : 1),
-      none: "No call says how long it took.", extra: (row) => [["longest", duration(quantile(row, "max")), null], ...calls(row)],
+      none: none.duration, extra: (row) => [["longest", duration(quantile(row, "max")), null], ...calls(row)],
     }),
     timeChart({
       id: "errors", title: "Errors", sum: `${count(total.errors)} (${percent(total.errors, total.calls)} of calls)`,
@@ -455,6 +470,11 @@ function timeCharts(total) {
 
 // ---- Bars that compare models.
 
+/** What is counted up to here if there are too many values to count. */
+const COUNTED = 10000;
+/** The values of some rows; calls that have none are no value. */
+const valuesIn = (rows) => rows.filter(({ value }) => value !== null && value !== undefined).length;
+
 const BARS = 8;
 const TOKENS = [["not cached", uncached, "var(--input)"], ["cached", (row) => row.cache_read_tokens, "var(--cached)"],
   ["output", (row) => row.output_tokens, "var(--output)"]];
@@ -462,7 +482,7 @@ const TOKENS = [["not cached", uncached, "var(--input)"], ["cached", (row) => ro
 function barCharts(table) {
   // The dearest, as in the charts over time; where no cost is known, in the order of the table.
   const rows = table.rows.toSorted((a, b) => (b.cost ?? -1) - (a.cost ?? -1)).slice(0, BARS);
-  const left = table.values - rows.filter(({ value }) => value).length;
+  const left = unseen(table, valuesIn(rows));
   const colorOf = (row, i) => (table.by === "model" ? modelColor(row.value ?? "") : color(i));
   const all = (row) => (known(row.input_tokens) || known(row.output_tokens) ? (row.input_tokens ?? 0) + (row.output_tokens ?? 0) : null);
   const latency = (row) => ["p50", "p95", "p99"].map((which) => quantile(row, which));
@@ -489,6 +509,15 @@ function barCharts(table) {
   ];
 }
 
+/** What is said of the values that have no bar. */
+function unseen(table, bars) {
+  const inTable = valuesIn(table.rows);
+  const left = (table.approximate ? COUNTED : table.values) - bars;
+  if (left <= 0) return null;
+  if (!table.approximate && inTable >= table.values) return `and ${count(left)} more, in the table below`;
+  return `and ${table.approximate ? "more than " : ""}${count(left)} more; the table below has the ${count(inTable)} largest`;
+}
+
 function barChart({ id, title, rows, left, size, figure, segments, keys }) {
   const most = largest(rows.map(size)) || 1;
   const share = (value) => `${((100 * value) / most).toFixed(3)}%`;
@@ -511,7 +540,7 @@ function barChart({ id, title, rows, left, size, figure, segments, keys }) {
     return { x: box.left + 40, y: box.bottom - 10, title: shownName(rows[i].value), rows: summary(rows[i]) };
   });
   return el("figure", { id: `bars-${id}` }, el("div", { class: "head" }, el("h3", {}, title)), list, keys ? legend(keys) : null,
-    left > 0 ? el("p", { class: "note" }, `and ${count(left)} more, in the table below`) : null);
+    left ? el("p", { class: "note" }, left) : null);
 }
 
 /** All figures of a row, for its tooltip. */
@@ -529,7 +558,8 @@ const summary = (row) => [
 
 /**
  * A table that sorts by each column. Columns have a title, the value to sort by and, unless it is text as it is, what to
- * show. Unknown values come last whichever way it is sorted, and so does `last`. `opens(row)` makes the first cell open something.
+ * show. Unknown values come last whichever way it is sorted, and so does `last`. `opens(rows, i)` makes the first cell
+ * open something; it gets all rows as they are sorted now.
  */
 function sortable({ label, columns, rows, last, limit, filter, notes = [], opens, empty }) {
   const state = { by: null, descending: false, all: rows.length <= limit, query: "" };
@@ -553,14 +583,14 @@ function sortable({ label, columns, rows, last, limit, filter, notes = [], opens
     return head;
   });
 
-  const line = (row, kind) => {
+  const line = (row, kind, open) => {
     const made = el("tr", { class: kind }, columns.map((column, i) => {
       const said = column.show ? column.show(row) : column.value(row) ?? "–";
       if (i) return el("td", { class: column.text ? "text" : said === "–" ? "unknown" : null, title: column.whole?.(row) }, said);
-      const content = opens ? button(said, (event) => (event.stopPropagation(), opens(row)), { class: "link" }) : said;
+      const content = open ? button(said, (event) => (event.stopPropagation(), open()), { class: "link" }) : said;
       return el("th", { scope: "row", class: "text", title: column.whole?.(row) }, content);
     }));
-    if (opens) {
+    if (open) {
       made.addEventListener("click", () => {
         // Words of a row can be marked and copied without it opening.
         if (!String(getSelection())) made.querySelector("button").click();
@@ -585,7 +615,7 @@ function sortable({ label, columns, rows, last, limit, filter, notes = [], opens
     const part = state.all ? found : found.slice(0, limit);
     more.hidden = part.length === found.length;
     more.textContent = `Show all ${count(found.length)}`;
-    body.replaceChildren(...part.map((row) => line(row, opens ? "opens" : null)));
+    body.replaceChildren(...part.map((row, i) => (opens ? line(row, "opens", () => opens(found, i)) : line(row, null))));
     if (!found.length) body.append(el("tr", {}, el("td", { class: "text muted", colspan: columns.length }, rows.length ? "Nothing matches." : empty)));
     if (last && !query) body.append(line(last, "last"));
   };
@@ -651,7 +681,8 @@ function breakdown(table) {
   const notes = [];
   const others = table.other ? { ...table.other, [OTHER]: true } : null;
   if (others) {
-    notes.push(`The ${count(table.rows.length)} largest of ${table.approximate ? "more than " : ""}${count(table.values)} values; all others are in the last row, “other”.`);
+    const values = table.approximate ? `more than ${count(COUNTED)}` : count(table.values);
+    notes.push(`The ${count(valuesIn(table.rows))} largest of ${values} values; all others are in the last row, “other”.`);
   }
   if (table.approximate) notes.push("Approximate: there are too many values to count each one, so a row may lack some of its calls, which are in “other” then.");
   if (table.rows.some(partlyPriced)) notes.push("* The cost of some of these calls is not known.");
@@ -683,7 +714,7 @@ function callList(label, indices, empty) {
   ];
   const calls = (indices ?? []).map((i) => data.calls[i]).filter(Boolean);
   return { name: `${label} (${count(calls.length)})`,
-    panel: sortable({ label: `${label} calls`, columns, rows: calls, limit: 20, opens: (call) => openCall(calls, calls.indexOf(call)), empty }) };
+    panel: sortable({ label: `${label} calls`, columns, rows: calls, limit: 20, opens: openCall, empty }) };
 }
 
 // ---- One call.
@@ -738,7 +769,7 @@ function conversation(call) {
   const messages = call.conversation ?? [];
   const heading = el("h3", {}, "Conversation");
   const earlier = call.messages_left_out
-    ? el("p", { class: "note" }, `${plural(call.messages_left_out, "earlier message is", "earlier messages are")} not in this report.`) : null;
+    ? el("p", { class: "note" }, `${plural(call.messages_left_out, "earlier message is", "earlier messages are")} not here.`) : null;
   if (!messages.length) return [heading, earlier ?? el("p", { class: "note" }, "Neither messages nor an answer were recorded.")];
   return [heading, earlier, messages.map(({ role, text, left_out: leftOut }) => {
     const known = ["user", "assistant", "system", "tool"].includes(role) ? role : "";
@@ -828,12 +859,12 @@ function page() {
   }
   if (by.length) {
     place("tables").hidden = false;
-    place("tables").append(...tabs("Breakdown", by.map((table) => ({ name: `${table.by} (${count(table.values)})`, panel: breakdown(table) }))));
+    place("tables").append(...tabs("Breakdown", by.map((table) => ({ name: `${table.by} (${table.approximate ? `${count(COUNTED)}+` : count(table.values)})`, panel: breakdown(table) }))));
   }
   place("calls").hidden = false;
   place("calls").append(...tabs("Calls", [
-    callList("Slowest", data.slowest, "No call says how long it took."),
-    callList("Most expensive", data.dearest, "No call says what it cost."),
+    callList("Slowest", data.slowest, nothing(total).duration),
+    callList("Most expensive", data.dearest, nothing(total).dearest),
     callList("Failed", data.failed, "No call failed."),
   ]));
   // A click beside the dialog is a click on the dialog itself, its body covers the rest.
