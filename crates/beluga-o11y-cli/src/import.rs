@@ -4,14 +4,17 @@ mod chat;
 mod litellm;
 mod openai;
 mod otlp;
-#[expect(dead_code, reason = "the importers come next")]
 mod secrets;
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    collections::HashSet,
+    io::{self, BufWriter, Write},
+};
 
 use beluga_o11y::LLMCallData;
 use indicatif::HumanCount;
 use serde_json::{error::Category, value::RawValue};
+use uuid::Uuid;
 
 use crate::{
     arguments::{Format, Import, Loudness},
@@ -42,7 +45,8 @@ pub(crate) fn run(arguments: &Import, loudness: Loudness) -> Outcome {
         out: BufWriter::new(io::stdout().lock()),
         complaints: Complaints::default(),
         progress: Progress::new(loudness, input::total_bytes(&sources)),
-        calls: 0,
+        ids: HashSet::new(),
+        twice: 0,
         others: 0,
     };
     let done = sources.iter().try_for_each(|source| run.file(source));
@@ -63,7 +67,10 @@ struct Run<W> {
     out: W,
     complaints: Complaints,
     progress: Progress,
-    calls: u64,
+    /// Of the calls that were written.
+    ids: HashSet<Uuid>,
+    /// What was told again of these.
+    twice: u64,
     others: u64,
 }
 
@@ -132,25 +139,40 @@ impl<W: Write> Run<W> {
         }
     }
 
-    /// Documents one after the other, each over as many lines as it likes.
+    /// Documents one after the other, each over as many lines as it likes. After one that is no JSON, the next begins
+    /// with a line that could be its first, and ends before another: what was cut off does not swallow what follows.
     fn documents(&mut self, name: &str, first: u64, text: &[u8]) -> Outcome {
-        let mut documents = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
-        loop {
-            match documents.next() {
-                None => return Ok(()),
-                Some(Ok(document)) => {
-                    let document = document.get();
-                    let end = documents.byte_offset();
-                    let start = end.saturating_sub(document.len());
-                    self.document(name, first + breaks(text, start), document)?;
+        let mut place = Place::new(text, first);
+        let (mut at, mut end) = (0, text.len());
+        while let Some(part) = text.get(at..end).filter(|part| !part.is_empty()) {
+            let mut documents = serde_json::Deserializer::from_slice(part).into_iter::<&RawValue>();
+            let error = loop {
+                match documents.next() {
+                    None => break None,
+                    Some(Ok(document)) => {
+                        let document = document.get();
+                        let end = at + documents.byte_offset();
+                        let line = place.line(end.saturating_sub(document.len()));
+                        self.document(name, line, document)?;
+                    }
+                    Some(Err(error)) => break Some(error),
                 }
-                Some(Err(error)) => {
-                    let line = first + (error.line() as u64).saturating_sub(1);
-                    self.complaints.line(name, line, record::not_json(&error));
-                    return Ok(());
-                }
+            };
+            if let Some(error) = error {
+                let (begin, bad) = own_lines(text, at + documents.byte_offset());
+                // Without the lines that follow it tells where it ends.
+                let error = serde_json::from_slice::<&RawValue>(bad)
+                    .err()
+                    .unwrap_or(error);
+                let line = place.line(begin) + (error.line() as u64).saturating_sub(1);
+                self.complaints.line(name, line, record::not_json(&error));
+                end = begin + bad.len();
             }
+            at = end;
+            let (begin, own) = own_lines(text, at);
+            end = begin + own.len();
         }
+        Ok(())
     }
 
     /// One that begins in this line.
@@ -161,21 +183,31 @@ impl<W: Write> Run<W> {
             Format::OpenAi => openai::turn(text),
         };
         for call in &turned.calls {
-            json_line(&mut self.out, call)?;
+            match self.ids.insert(call.id()) {
+                true => json_line(&mut self.out, call)?,
+                false => self.twice += 1,
+            }
         }
+        let mut place = Place::new(text.as_bytes(), line);
         for (at, problem) in turned.problems {
-            let line = line + breaks(text.as_bytes(), at);
-            self.complaints.line(name, line, problem);
+            self.complaints.line(name, place.line(at), problem);
         }
-        self.calls += turned.calls.len() as u64;
         self.others += turned.others;
-        self.progress.at(self.calls);
+        self.progress.at(self.calls());
         Ok(())
+    }
+
+    fn calls(&self) -> u64 {
+        self.ids.len() as u64
     }
 
     /// On standard error, since the records are on standard output.
     fn sum_up(&self) {
-        let mut line = format!("{} turned", human::count(self.calls, "call"));
+        let mut line = format!("{} turned", human::count(self.calls(), "call"));
+        if self.twice > 0 {
+            let twice = HumanCount(self.twice);
+            line.push_str(&format!(", {twice} told twice left out"));
+        }
         if self.others > 0 {
             let what = match self.format {
                 Format::OtlpJson => "span",
@@ -204,8 +236,38 @@ fn goes_on(text: &[u8]) -> bool {
     serde_json::from_slice::<&RawValue>(text).is_err_and(|error| error.classify() == Category::Eof)
 }
 
-/// How many lines end before this place.
-fn breaks(text: &[u8], at: usize) -> u64 {
-    let before = text.get(..at).unwrap_or(text);
-    memchr::memchr_iter(b'\n', before).count() as u64
+/// What begins here, after blanks, up to the next line that begins with an object.
+fn own_lines(text: &[u8], at: usize) -> (usize, &[u8]) {
+    let rest = text.get(at..).unwrap_or_default();
+    let own = rest.trim_ascii_start();
+    let end = memchr::memmem::find(own, b"\n{").unwrap_or(own.len());
+    let lines = own.get(..end).unwrap_or(own).trim_ascii_end();
+    (text.len() - own.len(), lines)
+}
+
+/// A place in a text that only goes on, and its line.
+struct Place<'a> {
+    rest: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl<'a> Place<'a> {
+    /// The begin, which is in this line.
+    fn new(text: &'a [u8], line: u64) -> Self {
+        Self {
+            rest: text,
+            at: 0,
+            line,
+        }
+    }
+
+    /// The line of a place that is not before the last one.
+    fn line(&mut self, at: usize) -> u64 {
+        let step = at.saturating_sub(self.at).min(self.rest.len());
+        let (passed, rest) = self.rest.split_at(step);
+        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+        (self.rest, self.at) = (rest, self.at + step);
+        self.line
+    }
 }

@@ -1,9 +1,12 @@
 //! Requests and answers of OpenAI's APIs, which others speak too, in the shape that every backend shows: that of chat.
 
+use std::collections::btree_map::Entry;
+
 use beluga_o11y::{Json, LLMCallData};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
+use super::secrets;
 use crate::record::Problem;
 
 pub(super) const RESPONSE_MODEL: &str = "gen_ai.response.model";
@@ -34,7 +37,7 @@ pub(super) fn found(value: Option<&Value>) -> &'static str {
         None => "nothing",
         Some(Value::Null) => "null",
         Some(Value::Bool(_)) => "true or false",
-        Some(Value::Number(_)) => "another number",
+        Some(Value::Number(_)) => "a number",
         Some(Value::String(_)) => "a string",
         Some(Value::Array(_)) => "an array",
         Some(Value::Object(_)) => "an object",
@@ -154,24 +157,24 @@ fn part(part: &Value) -> Value {
 }
 
 /// How it was asked: parameters, but for those that hold keys, which clients and tools of remote servers are given.
-pub(super) fn parameters(fields: Map<String, Value>) -> Option<Json> {
-    let kept = |name: &str| {
-        !matches!(
-            name,
-            "api_key" | "authorization" | "headers" | "extra_headers" | "extra_query"
-        )
-    };
-    let without_keys = |(name, mut value): (String, Value)| {
-        let tools = value.as_array_mut().filter(|_| name == "tools");
-        for tool in tools.into_iter().flatten().filter_map(Value::as_object_mut) {
-            tool.retain(|name, _| kept(name));
-        }
-        (name, value)
-    };
-    let fields = fields.into_iter();
-    let fields = fields.filter(|(name, value)| kept(name) && !value.is_null());
-    let fields: Map<String, Value> = fields.map(without_keys).collect();
+pub(super) fn parameters(mut fields: Map<String, Value>) -> Option<Json> {
+    // Clients take it for what stands behind the `?` of the address.
+    fields.retain(|name, value| name != "extra_query" && !value.is_null());
+    secrets::remove(&mut fields);
     (!fields.is_empty()).then(|| Json::new(&fields))
+}
+
+/// Takes metadata of the one who called into the record, where its names are free.
+pub(super) fn metadata(fields: Option<&Map<String, Value>>, call: &mut LLMCallData) {
+    for (name, value) in fields.into_iter().flatten() {
+        if !secrets::is_secret(name)
+            && let Entry::Vacant(place) = call.metadata.entry(name.clone())
+        {
+            let mut value = value.clone();
+            secrets::remove_of(&mut value);
+            place.insert(Json::new(&value));
+        }
+    }
 }
 
 /// Takes an answer into the record: what was said, by which model, and why it ended there.
@@ -387,11 +390,33 @@ pub(super) mod tests {
             "seed": null,
             "temperature": 0.5,
             "api_key": "SECRET",
+            "Authorization": "SECRET",
+            "api-key": "SECRET",
             "extra_headers": {"x": "SECRET"},
-            "tools": [{"type": "mcp", "server_label": "a", "authorization": "SECRET", "headers": {"x": "SECRET"}}],
+            "extra_query": {"x": "SECRET"},
+            "extra_body": {"API_KEY": "SECRET", "top_k": 3},
+            "data_sources": [{"parameters": {"authentication": {"key": "SECRET"}, "index": "i"}}],
+            "mcp_servers": [{"name": "m", "authorization_token": "SECRET"}],
+            "tools": [{
+                "type": "mcp",
+                "server_label": "a",
+                "server_url": "https://example.com/mcp?token=SECRET",
+                "authorization": "SECRET",
+                "headers": {"x": "SECRET"},
+            }],
         });
         let kept = parameters(given.as_object().unwrap().clone()).unwrap();
-        let expected = json!({"temperature": 0.5, "tools": [{"type": "mcp", "server_label": "a"}]});
+        let expected = json!({
+            "temperature": 0.5,
+            "extra_body": {"top_k": 3},
+            "data_sources": [{"parameters": {"index": "i"}}],
+            "mcp_servers": [{"name": "m"}],
+            "tools": [{
+                "type": "mcp",
+                "server_label": "a",
+                "server_url": "https://example.com/mcp",
+            }],
+        });
         assert_eq!(kept.read::<Value>().unwrap(), expected);
         assert_eq!(
             parameters(Map::from_iter([("seed".to_owned(), Value::Null)])),

@@ -1,9 +1,6 @@
 //! LiteLLM's `StandardLoggingPayload`, as its loggers write it: one a line, or a list of them.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use beluga_o11y::{CallError, Json, LLMCallData, Usage};
 use serde_json::{Map, Value};
@@ -18,14 +15,8 @@ const KEPT_OF_METADATA: [&str; 2] = ["user_api_key_alias", "user_api_key_team_al
 
 /// Metadata of the one who called, by the name of the field in the payload's.
 const REQUESTED: [&str; 2] = ["requester_metadata", "spend_logs_metadata"];
-/// Of these, what stands in the record elsewhere, and what LiteLLM's proxy adds; headers may hold keys.
-const NOT_KEPT: [&str; 5] = [
-    "headers",
-    "session_id",
-    "tags",
-    "trace_id",
-    "used_client_oauth_token",
-];
+/// Of these, what stands in the record elsewhere.
+const NOT_KEPT: [&str; 3] = ["session_id", "tags", "trace_id"];
 
 pub(super) fn turn(document: &str) -> Turned {
     let mut turned = Turned::default();
@@ -127,9 +118,12 @@ fn usage(payload: &Value) -> Usage {
     usages.find(counts).unwrap_or_default()
 }
 
-/// Where no price is known, LiteLLM says 0 as well.
+/// Where no price is known, LiteLLM says 0 as well. Less than that is no price.
 fn cost(payload: &Value, usage: &Usage) -> Option<f64> {
     let cost = payload["response_cost"].as_f64()?;
+    if !(0.0..f64::INFINITY).contains(&cost) {
+        return None;
+    }
     let priced = payload.pointer("/hidden_params/response_cost");
     let priced = priced.is_some_and(Value::is_number);
     let free = payload["cache_hit"] == true || (priced && *usage != Usage::default());
@@ -172,12 +166,9 @@ fn metadata(payload: &Value, call_type: &str, call: &mut LLMCallData) {
     let requested = || REQUESTED.iter().map(|name| &metadata[*name]);
     let mut sessions = requested().filter_map(|given| text(given, "session_id"));
     call.session_id = session.or_else(|| sessions.next()).map(str::to_owned);
-    for (name, value) in requested().filter_map(Value::as_object).flatten() {
-        if !NOT_KEPT.contains(&name.as_str())
-            && let Entry::Vacant(place) = call.metadata.entry(name.clone())
-        {
-            place.insert(Json::new(value));
-        }
+    for mut given in requested().filter_map(Value::as_object).cloned() {
+        given.retain(|name, _| !NOT_KEPT.contains(&name.as_str()));
+        chat::metadata(Some(&given), call);
     }
 }
 
@@ -320,6 +311,12 @@ mod tests {
             (&cached["cost"], &cached["metadata"]["cache_hit"]),
             (&json!(0.0), &json!(true))
         );
+        // What is less than nothing is not known either.
+        let negative = record(&changed(MOCK, "/response_cost", json!(-1.5)));
+        assert_eq!(
+            (&negative["cost"], &negative["output_tokens"]),
+            (&json!(null), &json!(20))
+        );
     }
 
     #[test]
@@ -433,12 +430,31 @@ mod tests {
         ] {
             payload["metadata"][name] = json!("SECRET");
         }
+        for given in REQUESTED {
+            payload["metadata"][given] = json!({
+                "Authorization": "SECRET",
+                "user_api_key": "SECRET",
+                "user_api_key_hash": "SECRET",
+                "headers": {"x": "SECRET"},
+                "used_client_oauth_token": "SECRET",
+                "proxy": {"Headers": {"x": "SECRET"}, "url": "https://example.com/?key=SECRET"},
+                "hook": "https://example.com/?key=SECRET",
+                "team": "blue",
+            });
+        }
         payload["metadata"]["user_api_key_alias"] = json!("batch jobs");
+        payload["metadata"]["user_api_key_team_alias"] = json!("blue");
         payload["api_base"] = json!("https://example.com/?key=SECRET");
         payload["hidden_params"]["api_base"] = json!("https://example.com/?key=SECRET");
         let record = record(&payload);
         assert!(!record.to_string().contains("SECRET"));
         assert_eq!(record["metadata"]["user_api_key_alias"], "batch jobs");
+        assert_eq!(record["metadata"]["user_api_key_team_alias"], "blue");
+        assert_eq!(
+            record["metadata"]["proxy"],
+            json!({"url": "https://example.com/"})
+        );
+        assert_eq!(record["metadata"]["team"], "blue");
     }
 
     #[test]
@@ -489,16 +505,12 @@ mod tests {
         for (document, expected) in [
             (time(json!("SECRET")), format!("{start} a string")),
             (time(json!(null)), format!("{start} null")),
-            (time(json!(-1)), format!("{start} another number")),
-            (time(json!(1e300)), format!("{start} another number")),
+            (time(json!(-1)), format!("{start} a number")),
+            (time(json!(1e300)), format!("{start} a number")),
             ("{}".to_owned(), format!("{start} nothing")),
             (
                 "7".to_owned(),
-                "expected a payload of LiteLLM, an object, found another number".to_owned(),
-            ),
-            (
-                changed(MOCK, "/response_cost", json!(-1.5)).to_string(),
-                "cost: -1.5 USD is negative; leave it out if it is unknown".to_owned(),
+                "expected a payload of LiteLLM, an object, found a number".to_owned(),
             ),
         ] {
             let turned = turn(&document);
@@ -513,6 +525,7 @@ mod tests {
             "/request_tags",
             "/metadata",
             "/id",
+            "/response_cost",
         ] {
             record(&changed(MOCK, place, json!(-7)));
         }

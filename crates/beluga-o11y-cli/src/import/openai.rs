@@ -18,6 +18,11 @@ const START: [&str; 2] = ["start_time", "created_at"];
 const END: [&str; 1] = ["end_time"];
 const DURATION: [&str; 2] = ["duration_ms", "latency_ms"];
 
+/// The first HTTP status of those that say that it failed.
+const FIRST_FAILURE: u64 = 400;
+/// What an envelope around a body has, and no body.
+const ENVELOPE: [&str; 3] = ["status_code", "headers", "body"];
+
 /// Of a request, what the record has a place for elsewhere.
 const NO_PARAMETERS: [&str; 9] = [
     "model",
@@ -47,9 +52,11 @@ fn call(line: &Value, document: &str) -> Result<LLMCallData, Problem> {
             "expected an object with request and response, found {found}"
         )));
     }
-    let response = some(line, "response");
-    let failure = some(line, "error").filter(|error| **error != "");
-    if response.is_none() && failure.is_none() {
+    let status = status(line);
+    let failed = status.is_some_and(|status| status >= FIRST_FAILURE);
+    let response = body(line, "response");
+    let failure = failure(line);
+    if response.is_none() && failure.is_none() && !failed {
         return Err(match some(line, "body") {
             Some(_) => Problem::new(
                 "the input of a batch, which has no answer: take the batch's output file",
@@ -57,19 +64,20 @@ fn call(line: &Value, document: &str) -> Result<LLMCallData, Problem> {
             None => Problem::of("response", "expected an object, found nothing"),
         });
     }
-    let request = match some(line, "request") {
-        Some(request) => body("request", request)?,
+    let request = match body(line, "request") {
+        Some(request) => object("request", request)?,
         None => Value::Null,
     };
-    let answer = match response {
-        Some(response) => answered(response)?,
-        None => Value::Null,
+    let answer = match response.map(answered) {
+        Some(Ok(answer)) => answer,
+        // Proxies say why in HTML, or nothing.
+        Some(Err(problem)) if !failed => return Err(problem),
+        _ => Value::Null,
     };
 
     let provider = text(line, "provider").unwrap_or("openai");
     let model = text(&request, "model").unwrap_or_default();
     let mut call = LLMCallData::new(provider, model);
-    let status = status(line, response);
     call.error = error(&answer, failure, status);
     match &call.error {
         None => chat::answer(&answer, &mut call),
@@ -103,9 +111,17 @@ fn call(line: &Value, document: &str) -> Result<LLMCallData, Problem> {
     Ok(call.with_start_time(start).with_id(id))
 }
 
-/// A body as JSON, or as the text that went over the wire, alone or beside its headers.
-fn body(name: &str, value: &Value) -> Result<Value, Problem> {
-    let body = some(value, "body").unwrap_or(value);
+/// A body, alone or in an envelope beside its headers, of which nothing else is read.
+fn body<'a>(line: &'a Value, name: &str) -> Option<&'a Value> {
+    let value = some(line, name)?;
+    match ENVELOPE.iter().any(|name| value.get(name).is_some()) {
+        true => some(value, "body"),
+        false => Some(value),
+    }
+}
+
+/// A body as JSON, or as the text that went over the wire.
+fn object(name: &str, body: &Value) -> Result<Value, Problem> {
     let read = body
         .as_str()
         .and_then(|wire| serde_json::from_str(wire).ok());
@@ -122,25 +138,37 @@ fn body(name: &str, value: &Value) -> Result<Value, Problem> {
 }
 
 /// The body of a response, which may be streamed.
-fn answered(value: &Value) -> Result<Value, Problem> {
-    let joined = match some(value, "body").unwrap_or(value) {
+fn answered(body: &Value) -> Result<Value, Problem> {
+    let joined = match body {
         Value::Array(events) => stream::joined(events),
-        Value::String(wire) if stream::is_one(wire) => stream::joined(&stream::events(wire)),
-        _ => return body("response", value),
+        Value::String(wire) if stream::is_one(wire) => {
+            stream::events(wire).and_then(|events| stream::joined(&events))
+        }
+        _ => return object("response", body),
     };
     joined.map_err(|what| Problem::of("response", what))
 }
 
-fn status(line: &Value, response: Option<&Value>) -> Option<u64> {
-    let homes = [response, Some(line)].into_iter().flatten();
-    let mut statuses = homes.filter_map(|home| home["status_code"].as_u64());
+fn status(line: &Value) -> Option<u64> {
+    let homes = [&line["response"], line];
+    let mut statuses = homes.iter().filter_map(|home| home["status_code"].as_u64());
     statuses.next()
+}
+
+/// An error that says anything; some say `false` of what went well.
+fn failure(home: &Value) -> Option<&Value> {
+    some(home, "error").filter(|error| match error {
+        Value::Bool(failed) => *failed,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    })
 }
 
 /// Why the call failed, if it did: as the answer says, or what is said beside it.
 fn error(answer: &Value, beside: Option<&Value>, status: Option<u64>) -> Option<CallError> {
-    const FIRST_FAILURE: u64 = 400;
-    if let Some(error) = some(answer, "error").or(beside) {
+    if let Some(error) = failure(answer).or(beside) {
         let message = text(error, "message").or(error.as_str());
         let kind = text(error, "code").or(text(error, "type"));
         let mut error = CallError::new(message.or(kind).unwrap_or("failed"));
@@ -173,10 +201,7 @@ fn asked(request: &Value, call: &mut LLMCallData) {
     let conversation = &request["conversation"];
     let session = conversation.as_str().or(text(conversation, "id"));
     call.session_id = session.map(str::to_owned);
-    for (name, value) in request["metadata"].as_object().into_iter().flatten() {
-        let place = call.metadata.entry(name.clone());
-        place.or_insert_with(|| Json::new(value));
-    }
+    chat::metadata(request["metadata"].as_object(), call);
 }
 
 /// Sets how long it took, and gives the start: as the line says, else when the answer was made.
@@ -320,6 +345,50 @@ mod tests {
         }
         assert_eq!(record(&wrapped), plain);
         assert!(!record(&wrapped).to_string().contains("SECRET"));
+    }
+
+    #[test]
+    fn of_an_envelope_only_the_body_is_read() {
+        let mut line = chat_pair();
+        line["request"] = json!({"headers": {"authorization": "SECRET"}, "body": null});
+        let record = record(&line);
+        assert_eq!(record["response"], "hello");
+        assert_eq!(
+            (&record["messages"], &record["model_parameters"]),
+            (&json!(null), &json!(null))
+        );
+        assert!(!record.to_string().contains("SECRET"));
+    }
+
+    #[test]
+    fn no_metadata_is_a_key() {
+        let mut line = chat_pair();
+        line["request"]["metadata"] =
+            json!({"team": "a", "Api-Key": "SECRET", "hook": "https://example.com/?key=SECRET"});
+        let record = record(&line);
+        assert_eq!(
+            (&record["metadata"]["team"], &record["metadata"]["hook"]),
+            (&json!("a"), &json!("https://example.com/"))
+        );
+        assert!(!record.to_string().contains("SECRET"));
+    }
+
+    #[test]
+    fn an_error_that_says_nothing_is_none() {
+        for nothing in [json!(false), json!({}), json!([]), json!(""), json!(null)] {
+            let mut beside = chat_pair();
+            beside["error"] = nothing.clone();
+            let mut within = chat_pair();
+            within["response"]["error"] = nothing;
+            for line in [beside, within] {
+                let record = record(&line);
+                assert_eq!(
+                    (&record["error"], &record["response"]),
+                    (&json!(null), &json!("hello")),
+                    "{line}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -517,6 +586,49 @@ mod tests {
     }
 
     #[test]
+    fn tool_calls_of_streams_keep_apart_and_keep_their_shape() {
+        let piece = |call: Value| chunk(json!({"tool_calls": [call]}), json!(null));
+        let mut unnamed = chunk(json!({"content": ""}), json!("tool_calls"));
+        for name in ["id", "model", "error"] {
+            unnamed[name] = json!("");
+        }
+        let given = json!([
+            piece(json!({"index": 0, "id": "c1", "function": {"name": "a", "arguments": "{"}})),
+            piece(json!({"index": 0, "id": "c1", "function": {"arguments": "}"}})),
+            piece(
+                json!({"index": 1, "id": "c3", "type": "custom", "custom": {"name": "sql", "input": ""}})
+            ),
+            piece(json!({"index": 0, "id": "c2", "function": {"name": "b", "arguments": "["}})),
+            piece(json!({"index": 1, "custom": {"input": "select"}})),
+            piece(json!({"index": 0, "id": "", "function": {"arguments": "]"}})),
+            unnamed,
+        ]);
+        let calls = json!([
+            {"id": "c1", "type": "function", "function": {"name": "a", "arguments": "{}"}},
+            {"id": "c2", "type": "function", "function": {"name": "b", "arguments": "[]"}},
+            {"id": "c3", "type": "custom", "custom": {"name": "sql", "input": "select"}},
+        ]);
+        let joined = stream::joined(given.as_array().unwrap()).unwrap();
+        assert_eq!(joined["choices"][0]["message"]["tool_calls"], calls);
+        assert_eq!(
+            (&joined["id"], &joined["model"]),
+            (&json!("c"), &json!("gpt-4o"))
+        );
+
+        let piece = |call: Value| chunk(json!({"function_call": call}), json!(null));
+        let record = streamed(json!([
+            piece(json!({"name": "a", "arguments": ""})),
+            piece(json!({"arguments": "{\"x\""})),
+            piece(json!({"arguments": ":1}"})),
+        ]));
+        let function = json!({"name": "a", "arguments": "{\"x\":1}"});
+        assert_eq!(
+            record["response"],
+            json!({"role": "assistant", "function_call": function})
+        );
+    }
+
+    #[test]
     fn streams_of_completions_and_responses_are_joined() {
         let piece = |text: &str, reason: Value| json!({"created": 1, "choices": [{"index": 0, "text": text, "finish_reason": reason}]});
         let record = streamed(json!([
@@ -562,6 +674,27 @@ mod tests {
             ),
             (
                 json!({"response": {"status_code": 502, "body": {}}}),
+                (
+                    json!("HTTP status 502"),
+                    json!({"http.response.status_code": 502}),
+                ),
+            ),
+            (
+                json!({"response": {"status_code": 502, "body": "<html>busy</html>"}}),
+                (
+                    json!("HTTP status 502"),
+                    json!({"http.response.status_code": 502}),
+                ),
+            ),
+            (
+                json!({"response": "", "status_code": 502}),
+                (
+                    json!("HTTP status 502"),
+                    json!({"http.response.status_code": 502}),
+                ),
+            ),
+            (
+                json!({"response": {"status_code": 502, "headers": {"x": "y"}, "body": null}}),
                 (
                     json!("HTTP status 502"),
                     json!({"http.response.status_code": 502}),
@@ -622,7 +755,23 @@ mod tests {
             ),
             (
                 json!({"request": {}, "response": 7}),
-                "response: expected an object, found another number",
+                "response: expected an object, found a number",
+            ),
+            (
+                json!({"request": {}, "response": {"status_code": 204, "headers": {"x": "SECRET"}, "body": null}}),
+                "response: expected an object, found nothing",
+            ),
+            (
+                json!({"response": {"status_code": 200, "headers": {"x": "SECRET"}, "json": {"id": "x"}}}),
+                "response: expected an object, found nothing",
+            ),
+            (
+                json!({"request": {}, "response": "<html>SECRET"}),
+                "response: expected an object, found a string",
+            ),
+            (
+                json!({"response": "data: {\"choices\": [{}]}\n\ndata: {\"SECRET\n\n"}),
+                "response: an event of the stream is no JSON",
             ),
             (
                 json!({"request": {}, "response": []}),
@@ -638,7 +787,7 @@ mod tests {
             ),
             (
                 json!({"start_time": -5, "request": {}, "response": {}}),
-                "start_time: expected a time in RFC 3339 or seconds since 1970, found another number",
+                "start_time: expected a time in RFC 3339 or seconds since 1970, found a number",
             ),
         ] {
             assert_eq!(problem(&line.to_string()), expected, "{line}");

@@ -12,7 +12,12 @@ mod twice;
 
 use serde_json::value::RawValue;
 
-use self::{attributes::Attributes, call::Kind, span::Span, twice::Told};
+use self::{
+    attributes::Attributes,
+    call::{Kind, Resource},
+    span::Span,
+    twice::Told,
+};
 use super::Turned;
 use crate::record::{self, Object, Problem};
 
@@ -79,14 +84,14 @@ impl<'a> Reading<'a> {
 
     fn resource(&mut self, spans: &'a RawValue) -> Result<(), Bad> {
         let fields = self.object(spans)?;
-        let mut resource = Attributes::default();
+        let mut resource = Resource::default();
         if let Some(found) = fields.get("resource").filter(|found| is_there(found)) {
             let found = self.object(found)?;
             if let Some(attributes) = found.get("attributes") {
-                resource = Attributes::of_json(attributes.get());
+                resource = Resource::of(Attributes::of_json(attributes.get()));
             }
         }
-        if let Some(scopes) = fields.get("scopeSpans") {
+        if let Some(scopes) = self.named(spans, &fields, "scopeSpans", "resource")? {
             for scope in self.list("scopeSpans", scopes)? {
                 let read = self.scope(scope, &resource);
                 self.note(read);
@@ -95,12 +100,12 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn scope(&mut self, spans: &'a RawValue, resource: &Attributes) -> Result<(), Bad> {
+    fn scope(&mut self, spans: &'a RawValue, resource: &Resource) -> Result<(), Bad> {
         let fields = self.object(spans)?;
         let scope = fields.get("scope").map(|scope| scope.get());
         let scope: Option<serde_json::Value> = scope.and_then(|s| serde_json::from_str(s).ok());
         let scope = scope.as_ref().and_then(|scope| scope["name"].as_str());
-        if let Some(spans) = fields.get("spans") {
+        if let Some(spans) = self.named(spans, &fields, "spans", "scope")? {
             for span in self.list("spans", spans)? {
                 let at = self.place(span);
                 let read = self.span(at, span, scope.unwrap_or_default(), resource);
@@ -115,7 +120,7 @@ impl<'a> Reading<'a> {
         at: usize,
         span: &RawValue,
         scope: &str,
-        resource: &Attributes,
+        resource: &Resource,
     ) -> Result<(), Problem> {
         let mut fields = span::fields(span)?;
         let attributes = span::attributes(&mut fields)?;
@@ -145,6 +150,23 @@ impl<'a> Reading<'a> {
             let what = format!("expected an object, found {}", found(part));
             (self.place(part), Problem::new(what))
         })
+    }
+
+    /// The spans of a resource or of a scope. It may have none, but not under another name.
+    fn named(
+        &self,
+        part: &'a RawValue,
+        fields: &Object<'a>,
+        name: &str,
+        of: &str,
+    ) -> Result<Option<&'a RawValue>, Bad> {
+        let found = fields.get(name).copied();
+        let is_known = |field: &str| field == of || field == "schemaUrl";
+        if found.is_none() && !fields.keys().all(|field| is_known(field)) {
+            let what = format!("{name} is missing: OTLP/JSON has names in lowerCamelCase, {name}");
+            return Err((self.place(part), Problem::new(what)));
+        }
+        Ok(found)
     }
 
     /// What is absent in protobuf may be `null` in its JSON.

@@ -16,15 +16,18 @@ fn pair(model: &str) -> Value {
     })
 }
 
+fn span_id(model: &str) -> String {
+    format!("b7ad6b71692033{:02x}", model.as_bytes()[0])
+}
+
 /// A trace with a span for each model.
 fn trace(models: &[&str]) -> Value {
     let spans: Vec<_> = models
         .iter()
-        .enumerate()
-        .map(|(index, model)| {
+        .map(|model| {
             json!({
                 "traceId": "0af7651916cd43dd8448eb211c80319c",
-                "spanId": format!("b7ad6b716920333{index}"),
+                "spanId": span_id(model),
                 "name": "chat",
                 "startTimeUnixNano": "1795435200000000000",
                 "endTimeUnixNano": "1795435201000000000",
@@ -95,6 +98,19 @@ fn what_cannot_be_turned_is_named_and_all_else_is_there() {
 }
 
 #[test]
+fn what_is_told_twice_is_written_once() {
+    let place = Place::new();
+    let text = format!("{}\n{}\n{}\n", pair("a"), pair("b"), pair("a"));
+    place.file("one.jsonl", text);
+    place.file("two.jsonl", format!("{}\n{}\n", pair("b"), pair("c")));
+    let ran = place
+        .run(&["import", "--from", "openai", "one.jsonl", "two.jsonl"])
+        .ends_with(0)
+        .complains("3 calls turned, 2 told twice left out");
+    assert_eq!(models(&ran), ["a", "b", "c"]);
+}
+
+#[test]
 fn packed_files_and_standard_input_give_the_same_records_each_time() {
     let place = Place::new();
     let text: String = (0..500)
@@ -151,7 +167,7 @@ fn a_trace_may_stand_on_a_line_or_over_many() {
     assert_eq!(over.out, one.out);
 
     // A problem is where its span begins.
-    let bad = many.replace("b7ad6b7169203331", "no hexadecimal");
+    let bad = many.replace(&span_id("c"), "no hexadecimal");
     let lines: Vec<_> = bad.lines().collect();
     let id = lines
         .iter()
@@ -183,4 +199,92 @@ fn a_trace_may_stand_on_a_line_or_over_many() {
         .ends_with(1)
         .complains("cut.jsonl:2: no JSON: it ends too early");
     assert_eq!(models(&ran), ["a", "b"]);
+}
+
+/// A trace over many lines, in which these have no id.
+fn pretty(models: &[&str], bad: &[&str]) -> String {
+    let text = serde_json::to_string_pretty(&trace(models)).unwrap();
+    bad.iter().fold(text, |text, model| {
+        text.replace(&span_id(model), "no hexadecimal")
+    })
+}
+
+#[test]
+fn each_problem_is_where_it_begins() {
+    let place = Place::new();
+    let text = format!(
+        "{}\n\n{}\n{}\n",
+        pretty(&["a", "b", "c"], &["a", "c"]),
+        pretty(&["d"], &[]),
+        pretty(&["e", "f"], &["f"]),
+    );
+    let ran = place
+        .run(&[
+            "import",
+            "--from",
+            "otlp-json",
+            &place.file("pretty.json", &text),
+        ])
+        .ends_with(1)
+        .complains("3 could not be turned");
+    // As deep as a span stands.
+    let brace = format!("{:12}{{", "");
+    let mut begins = 0;
+    let mut expected = vec![];
+    for (at, line) in text.lines().enumerate() {
+        if line == brace {
+            begins = at + 1;
+        }
+        if line.contains("no hexadecimal") {
+            expected.push(format!("pretty.json:{begins}:"));
+        }
+    }
+    let told = ran.err.lines().filter_map(|line| {
+        let (_, place) = line.split_once("pretty.json:")?;
+        Some(format!("pretty.json:{}:", place.split(':').next()?))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(models(&ran), ["b", "d", "e"]);
+}
+
+#[test]
+fn what_was_cut_off_swallows_nothing() {
+    let place = Place::new();
+    let half = trace(&["x"]).to_string();
+    let good: String = ["a", "b", "c"]
+        .map(|model| trace(&[model]).to_string() + "\n")
+        .concat();
+    // In a name, in a list, and where what follows fits.
+    let cuts = [
+        &half[..9],
+        &half[..60],
+        "{\"resourceSpans\":[",
+        "{\"a\":[1,",
+    ];
+    for cut in cuts {
+        let file = place.file("cut.jsonl", format!("{cut}\n{good}"));
+        let ran = place
+            .run(&["import", "--from", "otlp-json", &file])
+            .ends_with(1)
+            .complains("cut.jsonl:1: no JSON: it ends too early")
+            .complains("1 could not be turned");
+        assert_eq!(models(&ran), ["a", "b", "c"], "{cut}");
+    }
+    let bad = pretty(&["a", "b"], &[]).replacen("\"attributes\": [", "\"attributes\": CANARY", 1);
+    let line = 1 + bad
+        .lines()
+        .position(|line| line.contains("CANARY"))
+        .unwrap();
+    let text = format!("{bad}\n{}\n{}\n", pretty(&["c"], &[]), pretty(&["d"], &[]));
+    let ran = place
+        .run(&[
+            "import",
+            "--from",
+            "otlp-json",
+            &place.file("bad.json", text),
+        ])
+        .ends_with(1)
+        .complains(&format!("bad.json:{line}: no JSON: expected value"))
+        .complains("1 could not be turned");
+    assert_eq!(models(&ran), ["c", "d"]);
 }

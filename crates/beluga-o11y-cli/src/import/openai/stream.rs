@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::failure;
 use crate::import::chat::{some, text};
 
 /// Whether what went over the wire is a stream of events.
@@ -11,11 +12,13 @@ pub(super) fn is_one(wire: &str) -> bool {
     wire.lines().any(|line| line.starts_with("data:"))
 }
 
-/// The events of a stream, as they went over the wire.
-pub(super) fn events(wire: &str) -> Vec<Value> {
+/// The events of a stream, as they went over the wire. Without one of them the answer would be another.
+pub(super) fn events(wire: &str) -> Result<Vec<Value>, &'static str> {
     let data = wire.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data).ok())
-        .collect()
+    let data = data.filter(|data| !matches!(data.trim(), "" | "[DONE]"));
+    data.map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "an event of the stream is no JSON")
 }
 
 /// The answer that the events make. What says why there is none quotes nothing.
@@ -27,7 +30,7 @@ pub(super) fn joined(events: &[Value]) -> Result<Value, &'static str> {
     if let Some(response) = whole.and_then(|event| some(event, "response")) {
         return Ok(response.clone());
     }
-    if let Some(error) = events.iter().find(|event| some(event, "error").is_some()) {
+    if let Some(error) = events.iter().find(|event| failure(event).is_some()) {
         return Ok(error.clone());
     }
     if let Some(error) = events.iter().find(|event| event["type"] == "error") {
@@ -48,8 +51,8 @@ fn chunks(events: &[Value]) -> Value {
     let mut choices: BTreeMap<u64, Choice> = BTreeMap::new();
     for event in events {
         for (name, value) in event.as_object().into_iter().flatten() {
-            // The first have what stays the same, and the last the usage.
-            if !value.is_null() && name != "choices" {
+            // The first have what stays the same, and the last the usage; some say nothing.
+            if !value.is_null() && value != "" && name != "choices" {
                 answer.insert(name.clone(), value.clone());
             }
         }
@@ -67,7 +70,10 @@ fn chunks(events: &[Value]) -> Value {
 struct Choice {
     /// Texts that come in pieces: content, refusal, reasoning.
     texts: BTreeMap<String, String>,
-    calls: BTreeMap<u64, Call>,
+    /// By index, which some give to several, and which of those it is.
+    calls: BTreeMap<(u64, usize), Call>,
+    /// What was before tool calls.
+    function: Option<Call>,
     /// Of a completion, which has no message.
     completed: Option<String>,
     reason: Option<Value>,
@@ -75,9 +81,36 @@ struct Choice {
 
 #[derive(Default)]
 struct Call {
-    id: Option<Value>,
+    id: Option<String>,
     name: String,
     arguments: String,
+    is_custom: bool,
+}
+
+impl Call {
+    fn take(&mut self, function: &Value, arguments: &str) {
+        let text = |name| function[name].as_str().unwrap_or_default();
+        self.name.push_str(text("name"));
+        self.arguments.push_str(text(arguments));
+    }
+
+    fn whole(self) -> Value {
+        let Self {
+            id,
+            name,
+            arguments,
+            is_custom,
+        } = self;
+        match is_custom {
+            true => {
+                json!({"id": id, "type": "custom", "custom": {"name": name, "input": arguments}})
+            }
+            false => {
+                let function = json!({"name": name, "arguments": arguments});
+                json!({"id": id, "type": "function", "function": function})
+            }
+        }
+    }
 }
 
 impl Choice {
@@ -97,17 +130,35 @@ impl Choice {
             .and_then(Value::as_array);
         for piece in calls.into_iter().flatten() {
             let index = piece["index"].as_u64().unwrap_or(0);
-            let call = self.calls.entry(index).or_default();
-            call.id = some(piece, "id").cloned().or(call.id.take());
-            let function = &piece["function"];
-            call.name
-                .push_str(function["name"].as_str().unwrap_or_default());
-            let arguments = function["arguments"].as_str();
-            call.arguments.push_str(arguments.unwrap_or_default());
+            let call = self.call(index, text(piece, "id"));
+            match some(piece, "custom") {
+                Some(custom) => {
+                    call.is_custom = true;
+                    call.take(custom, "input");
+                }
+                None => call.take(&piece["function"], "arguments"),
+            }
+        }
+        let function = choice.pointer("/delta/function_call");
+        if let Some(function) = function.filter(|function| function.is_object()) {
+            let call = self.function.get_or_insert_default();
+            call.take(function, "arguments");
         }
         self.reason = some(choice, "finish_reason")
             .cloned()
             .or(self.reason.take());
+    }
+
+    /// The call that a piece belongs to: the last of its index, unless that has another id.
+    fn call(&mut self, index: u64, id: Option<&str>) -> &mut Call {
+        let mut known = self.calls.range((index, 0)..=(index, usize::MAX));
+        let number = known.next_back().map_or(0, |((_, number), last)| {
+            let is_another = id.is_some_and(|id| last.id.as_ref().is_some_and(|last| last != id));
+            number + usize::from(is_another)
+        });
+        let call = self.calls.entry((index, number)).or_default();
+        call.id = id.map(str::to_owned).or(call.id.take());
+        call
     }
 
     fn whole(self) -> Value {
@@ -118,11 +169,12 @@ impl Choice {
         let texts = self.texts.into_iter().filter(|(_, text)| !text.is_empty());
         message.extend(texts.map(|(name, text)| (name, text.into())));
         if !self.calls.is_empty() {
-            let calls = self.calls.into_values().map(|call| {
-                let function = json!({"name": call.name, "arguments": call.arguments});
-                json!({"id": call.id, "type": "function", "function": function})
-            });
+            let calls = self.calls.into_values().map(Call::whole);
             message.insert("tool_calls".to_owned(), calls.collect());
+        }
+        if let Some(call) = self.function {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            message.insert("function_call".to_owned(), function);
         }
         json!({"message": message, "finish_reason": self.reason})
     }

@@ -63,11 +63,15 @@ impl Attributes {
         self.first(names, count)
     }
 
+    /// A number from 0, also in a text.
     pub(super) fn number(&mut self, names: &[&str]) -> Option<f64> {
-        self.first(names, |value| match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            _ => None,
+        self.first(names, |value| {
+            let number: f64 = match value {
+                Value::Number(number) => number.as_f64()?,
+                Value::String(text) => text.trim().parse().ok()?,
+                _ => return None,
+            };
+            (number.is_finite() && number >= 0.0).then_some(number)
         })
     }
 

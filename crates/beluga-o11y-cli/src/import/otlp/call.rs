@@ -12,12 +12,14 @@ use super::{
     content,
     span::{Event, Span, Status},
 };
-use crate::identity;
+use crate::{identity, import::secrets};
 
 const OPERATION: &str = "gen_ai.operation.name";
 const SPAN_KIND: &str = "openinference.span.kind";
 const REQUEST_MODEL: &str = "gen_ai.request.model";
 const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+const ENVIRONMENTS: [&str; 2] = ["deployment.environment.name", "deployment.environment"];
+const RELEASE: &str = "service.version";
 
 /// What is left of a span's attributes stands in the metadata, up to so many of so many bytes.
 const MAX_ENTRIES: usize = 100;
@@ -29,6 +31,37 @@ const PIECES: &[&str] = &[
     "gen_ai.content.completion.chunk",
     "llm.content.completion.chunk",
 ];
+
+/// What of an address may be a key.
+const QUERIES: [&str; 2] = ["http.target", "url.query"];
+
+/// What is told of all calls of a resource.
+#[derive(Default)]
+pub(super) struct Resource {
+    environment: Option<String>,
+    release: Option<String>,
+    /// Who made it, and Phoenix's project.
+    notes: Map<String, Value>,
+}
+
+impl Resource {
+    pub(super) fn of(mut attributes: Attributes) -> Self {
+        let environment = attributes.text(&ENVIRONMENTS);
+        let release = attributes.text(&[RELEASE]);
+        let mut notes = Map::new();
+        for kept in ["service.", "openinference.project."] {
+            let found = attributes.below(kept).into_iter();
+            let found = found.filter(|(_, value)| is_small(value));
+            notes.extend(found.map(|(name, value)| (format!("{kept}{name}"), value)));
+        }
+        clean(&mut notes);
+        Self {
+            environment,
+            release,
+            notes,
+        }
+    }
+}
 
 /// What is done to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +116,7 @@ impl Kind {
 }
 
 /// The record of a call.
-pub(super) fn record(span: Span, kind: Kind, scope: &str, resource: &Attributes) -> LLMCallData {
+pub(super) fn record(span: Span, kind: Kind, scope: &str, resource: &Resource) -> LLMCallData {
     let Span {
         trace_id,
         span_id,
@@ -133,7 +166,7 @@ pub(super) fn record(span: Span, kind: Kind, scope: &str, resource: &Attributes)
         note(&mut call, OPERATION, operation.as_str().into());
     }
 
-    let parameters = parameters(span);
+    let parameters = parameters(span, is_ours);
     let requested = span
         .text(&[REQUEST_MODEL, "llm.request.model_name"])
         .or_else(|| {
@@ -155,7 +188,7 @@ pub(super) fn record(span: Span, kind: Kind, scope: &str, resource: &Attributes)
     call.name = own_name(&name, &call, operation.as_deref(), scope);
     call.model_parameters = parameters.map(|parameters| parameters.json);
 
-    call.usage = usage(span);
+    call.usage = usage(span, is_ours);
     call.cost = span.number(&["llm.cost.total", "gen_ai.usage.cost", "operation.cost"]);
     let content = content::take(span, &events, kind, is_ours);
     call.messages = content.messages;
@@ -171,19 +204,17 @@ pub(super) fn record(span: Span, kind: Kind, scope: &str, resource: &Attributes)
     call.session_id = span.text(&["session.id", "gen_ai.conversation.id"]);
     call.user_id = span.text(&["user.id", "enduser.id"]);
     call.tags = span.texts(&["tag.tags"]).unwrap_or_default();
-    let resource = &mut resource.clone();
-    let environments = ["deployment.environment.name", "deployment.environment"];
-    let environment = span.text(&environments);
-    call.environment = environment.or_else(|| resource.text(&environments));
-    let release = span.text(&["service.version"]);
-    call.release = release.or_else(|| resource.text(&["service.version"]));
+    let environment = span.text(&ENVIRONMENTS);
+    call.environment = environment.or_else(|| resource.environment.clone());
+    let release = span.text(&[RELEASE]);
+    call.release = release.or_else(|| resource.release.clone());
 
-    metadata(&mut call, attributes, is_ours);
-    // Who made it, and Phoenix's project.
-    for kept in ["service.", "openinference.project."] {
-        for (name, value) in resource.below(kept) {
-            note(&mut call, &format!("{kept}{name}"), value);
-        }
+    match is_ours {
+        true => own_metadata(&mut call, attributes),
+        false => metadata(&mut call, attributes),
+    }
+    for (name, value) in &resource.notes {
+        note(&mut call, name, value.clone());
     }
     call
 }
@@ -217,32 +248,67 @@ fn note(call: &mut LLMCallData, name: &str, value: Value) {
     }
 }
 
-/// What has no place in a record. Of ours, everything has.
-fn metadata(call: &mut LLMCallData, mut span: Attributes, is_ours: bool) {
+/// Of a record of ours, as it was: everything else has a place in it.
+fn own_metadata(call: &mut LLMCallData, mut span: Attributes) {
+    let text = span.content("metadata").unwrap_or_default();
+    match serde_json::from_str::<BTreeMap<String, Json>>(&text) {
+        Ok(own) => {
+            let own = own.into_iter().filter(|(name, value)| {
+                !is_told_elsewhere(call, name, value) && value.error().is_none()
+            });
+            for (name, value) in own.collect::<Vec<_>>() {
+                call.metadata.entry(name).or_insert(value);
+            }
+        }
+        Err(_) => note(call, "metadata", text.into()),
+    }
+}
+
+/// What has no place in a record.
+fn metadata(call: &mut LLMCallData, mut span: Attributes) {
     if let Some(text) = span.content("metadata") {
-        match serde_json::from_str::<BTreeMap<String, Json>>(&text) {
-            Ok(own) => {
-                let own = own.into_iter().filter(|(name, value)| {
-                    let is_told = is_ours && is_told_elsewhere(call, name, value);
-                    !is_told && value.error().is_none()
-                });
-                for (name, value) in own.collect::<Vec<_>>() {
-                    call.metadata.entry(name).or_insert(value);
+        match read(&text) {
+            Some(Value::Object(mut own)) => {
+                clean(&mut own);
+                for (name, value) in own {
+                    if let Ok(value) = Json::try_new(&value) {
+                        call.metadata.entry(name).or_insert(value);
+                    }
                 }
             }
-            Err(_) => note(call, "metadata", text.into()),
+            _ => span.put("metadata", text.into()),
         }
     }
-    if is_ours {
-        return;
-    }
-    let small = |value: &Value| value.to_string().len() <= MAX_ENTRY_BYTES;
-    // Keys may stand in headers.
-    let header = |name: &str| name == "llm.headers" || name.starts_with("http.request.header.");
     let left = span.into_iter();
-    let left = left.filter(|(name, value)| !header(name) && small(value));
-    for (name, value) in left.take(MAX_ENTRIES) {
+    let left = left.filter(|(name, value)| !QUERIES.contains(&&**name) && is_small(value));
+    let mut left = left.collect();
+    clean(&mut left);
+    for (name, value) in left.into_iter().take(MAX_ENTRIES) {
         note(call, &name, value);
+    }
+}
+
+fn is_small(value: &Value) -> bool {
+    value.to_string().len() <= MAX_ENTRY_BYTES
+}
+
+/// Takes out what may be a key, also where a part of a name says so, and in JSON that is a text.
+fn clean(fields: &mut Map<String, Value>) {
+    fields.retain(|name, _| !name.split('.').any(secrets::is_secret));
+    secrets::remove(fields);
+    for value in fields.values_mut() {
+        let Value::String(text) = value else { continue };
+        match read(text) {
+            Some(mut json @ (Value::Object(_) | Value::Array(_))) => {
+                secrets::remove_of(&mut json);
+                *text = json.to_string();
+            }
+            // Python's own form of it, for one.
+            None if text.starts_with(['{', '[']) && secrets::is_secret(text) => {
+                *value = Value::Null
+            }
+            _ => {}
+        }
     }
 }
 
@@ -269,8 +335,8 @@ fn first_token(span: &mut Attributes, events: &[Event], start: DateTime<Utc>) ->
 }
 
 /// Input includes what is cached: so do the conventions, OpenInference and the instrumentations that were looked at. Counts
-/// that cannot be so were made otherwise.
-fn usage(span: &mut Attributes) -> Usage {
+/// that cannot be so were made otherwise. Ours are as they were.
+fn usage(span: &mut Attributes, is_ours: bool) -> Usage {
     let mut usage = Usage::default();
     usage.input_tokens = span.count(&[
         "gen_ai.usage.input_tokens",
@@ -305,6 +371,9 @@ fn usage(span: &mut Attributes) -> Usage {
         "llm.usage.total_tokens",
         "llm.token_count.total",
     ]);
+    if is_ours {
+        return usage;
+    }
     let cached = usage.cache_read_tokens.unwrap_or(0);
     let cached = cached.saturating_add(usage.cache_write_tokens.unwrap_or(0));
     let including = |count: Option<u64>, part: u64| match count {
@@ -329,10 +398,11 @@ impl Parameters {
     }
 }
 
-/// Those that are told whole, else those that the GenAI conventions have names for.
-fn parameters(span: &mut Attributes) -> Option<Parameters> {
+/// Those that are told whole, else those that the GenAI conventions have names for. Of ours, as they were.
+fn parameters(span: &mut Attributes, is_ours: bool) -> Option<Parameters> {
     let definitions = span.content("gen_ai.tool.definitions");
-    let tools = content::tools(span);
+    let mut tools = content::tools(span);
+    tools.retain(|tool| is_ours || !tool.as_str().is_some_and(secrets::is_secret));
     let tools = match definitions.as_deref().and_then(read) {
         Some(definitions @ Value::Array(_)) if tools.is_empty() => Some(definitions),
         _ => (!tools.is_empty()).then(|| tools.into()),
@@ -368,13 +438,22 @@ fn parameters(span: &mut Attributes) -> Option<Parameters> {
     if let Some(text) = whole.first() {
         fields = match read(text) {
             Some(Value::Object(fields)) => fields,
-            _ => {
-                let json = Json::parse(text.as_str()).unwrap_or_else(|_| Json::new(text));
+            told => {
+                let json = match told {
+                    _ if is_ours => Json::parse(text.as_str()).unwrap_or_else(|_| Json::new(text)),
+                    Some(mut told) => {
+                        secrets::remove_of(&mut told);
+                        Json::new(&told)
+                    }
+                    None if secrets::is_secret(text) => return None,
+                    None => Json::new(text),
+                };
                 let fields = Map::new();
                 return Some(Parameters { json, fields });
             }
         };
-        if (tools.is_none() || fields.contains_key("tools"))
+        if is_ours
+            && (tools.is_none() || fields.contains_key("tools"))
             && let Ok(json) = Json::parse(text.as_str())
         {
             return Some(Parameters { json, fields });
@@ -382,6 +461,9 @@ fn parameters(span: &mut Attributes) -> Option<Parameters> {
     }
     if let Some(tools) = tools {
         fields.entry("tools").or_insert(tools);
+    }
+    if !is_ours {
+        clean(&mut fields);
     }
     let json = Json::try_new(&fields).ok()?;
     (!fields.is_empty()).then_some(Parameters { json, fields })
